@@ -1,0 +1,1 @@
+"""Gatehouse: one normalized REST API in front of many payment providers."""
