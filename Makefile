@@ -1,0 +1,69 @@
+# `make run` and `make test` need nothing but make and Python 3.11 or newer; PYTHON=python3.12 names another interpreter.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header --no-annotate --quiet
+DEV := requirements-dev.lock
+
+.DELETE_ON_ERROR:
+.PHONY: install run test cover lint format types check openapi lock clean
+
+install: $(VENV)/.project
+
+run: install
+	$(BIN)/gatehouse serve $(ARGS)
+
+test: install
+	$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
+
+cover: install
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage report
+
+lint: install
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/codespell
+	$(BIN)/deptry --no-ansi .
+	$(BIN)/lint-imports --no-logo
+
+format: install
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+types: install
+	$(BIN)/mypy
+
+check: lint types test
+
+openapi: install
+	$(BIN)/gatehouse openapi > openapi/gatehouse.yaml
+
+# Every lock, from pyproject.toml; what is shipped is pinned as it is tested. ARGS=--upgrade moves each pin to its newest.
+lock: install
+	$(COMPILE) $(ARGS) pyproject.toml --group dev --output-file $(DEV)
+	$(COMPILE) --constraint $(DEV) pyproject.toml --output-file requirements.lock
+	$(COMPILE) --constraint $(DEV) --group build --output-file requirements-build.lock
+
+clean:
+	rm -rf $(VENV) .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find app tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An environment made without pip is served by its maker's.
+PIP = $(shell $(BIN)/python -m pip --version >/dev/null 2>&1 \
+	&& echo $(BIN)/python -m pip || echo $(PYTHON) -m pip --python $(BIN)/python)
+
+$(VENV)/.project: pyproject.toml $(VENV)/.locked
+	@$(PIP) install -qq --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.locked: $(DEV) $(BIN)/python
+	@echo "Installing what $(DEV) names ..."
+	@$(PIP) install -qq --no-compile --require-hashes --requirement $(DEV)
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Gatehouse needs Python 3.11 or newer (try: make PYTHON=python3.12), not " + sys.version)'
+	@$(PYTHON) -m venv $(VENV) || $(PYTHON) -m venv --clear --without-pip $(VENV)
