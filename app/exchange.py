@@ -1,0 +1,234 @@
+"""The only sender to providers, and so the only place that says what a failure means.
+
+What went wrong                        on a write           on a read
+refused, DNS, TLS, no seat, 429        nothing happened     nothing happened: may be asked again
+no answer, reset, 5xx, 3xx, 408,       OutcomeUnknown       one class each: TimedOut, Faulty, Unreadable
+  an answer that makes no sense
+401, 403                               Misconfigured        Misconfigured: our credentials, not the caller's fault
+404                                    Rejected on create   ProviderNotFound
+other 4xx                              Rejected             Rejected: asking again won't help
+anything, after a write in this flow   OutcomeUnknown       OutcomeUnknown: step one had happened
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+
+import httpx
+import structlog
+
+from app.domain.errors import (
+    Complaint,
+    Faulty,
+    Misconfigured,
+    OutcomeUnknown,
+    ProviderError,
+    ProviderNotFound,
+    Rejected,
+    Throttled,
+    TimedOut,
+    Unavailable,
+    Unreadable,
+)
+from app.domain.invoice import Snapshot
+from app.lane import Full, Lane, Resting
+from app.provider import Answer, Call, Flow, Provider, Started
+from app.wire import MaybeSent, NotSent
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+MOST_CALLS = 6
+LONGEST_RETRY_AFTER = 60
+DOWN = (Unavailable, TimedOut, Faulty, OutcomeUnknown)
+
+READ_STATUS: Mapping[int, type[ProviderError]] = {
+    401: Misconfigured,
+    403: Misconfigured,
+    404: ProviderNotFound,
+    408: TimedOut,
+    429: Throttled,
+}
+WRITE_STATUS: Mapping[int, type[ProviderError]] = {**READ_STATUS, 408: OutcomeUnknown}
+READ_CLASS: Mapping[int, type[ProviderError]] = {3: Unreadable, 4: Rejected, 5: Faulty}
+WRITE_CLASS: Mapping[int, type[ProviderError]] = {4: Rejected}
+READ_WIRE: Mapping[str, type[ProviderError]] = {"timeout": TimedOut, "closed": Faulty}
+
+
+@dataclass(slots=True, kw_only=True)
+class Trip:
+    """One flow under way: whose, to which end, until when, and whether one of its writes has been taken."""
+
+    provider: Provider
+    operation: str
+    ends: float
+    wrote: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """Carries flows out over HTTP."""
+
+    wire: httpx.AsyncBaseTransport
+    clock: Callable[[], float] = time.monotonic
+    lanes: dict[str, Lane] = field(default_factory=dict)
+
+    def lane(self, provider: Provider) -> Lane:
+        return self.lanes.setdefault(provider.name, Lane(self.clock))
+
+    async def run(self, provider: Provider, operation: str, flow: Flow[T]) -> T:
+        """Send each call the flow yields, hand back each answer, return its result; ProviderError says why not."""
+        trip = Trip(provider=provider, operation=operation, ends=self.clock() + provider.timeout)
+        answer: Answer | None = None
+        for _ in range(MOST_CALLS + 1):
+            try:
+                call = flow.send(answer)  # type: ignore[arg-type]  # None starts a generator
+            except StopIteration as done:
+                self.lane(provider).drift += strange_words(done.value)
+                return done.value  # type: ignore[no-any-return]
+            except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+                self.lane(provider).drift += 1
+                raise self._unreadable(trip, f"cannot read its answer to {operation}") from error
+            answer = await self._ask(trip, call)
+        raise RuntimeError(f"a flow may send {MOST_CALLS} calls, not more")
+
+    async def _ask(self, trip: Trip, call: Call) -> Answer:
+        """One call, and for a read one more try within the deadline and the lane's budget."""
+        try:
+            return await self._send(trip, call)
+        except (Unavailable, TimedOut, Faulty) as error:
+            pause = random.uniform(0.05, 0.25)  # noqa: S311  # jitter, no secret
+            spare = trip.ends - self.clock() - pause
+            refused = isinstance(error.__cause__, Full | Resting)
+            if call.writes or trip.wrote or refused or spare <= 0 or not self.lane(trip.provider).may_retry():
+                raise
+        await asyncio.sleep(pause)
+        return await self._send(trip, call)
+
+    async def _send(self, trip: Trip, call: Call) -> Answer:
+        lane, began = self.lane(trip.provider), self.clock()
+        try:
+            async with lane.seat(trip.ends - began):
+                answer = await self._exchanged(trip, call)
+                took = (self.clock() - began) * 1000
+                if isinstance(answer, DOWN):
+                    lane.failed(took, answer.code)
+                else:
+                    lane.succeeded(took)
+        except Resting as error:
+            raise self._refused(trip, "has been failing and is given a rest", int(error.seconds + 1)) from error
+        except Full as error:
+            raise self._refused(trip, "has as many calls under way as it may have", 1) from error
+        self._tell(trip, call, answer, took)
+        if isinstance(answer, ProviderError):
+            raise answer
+        trip.wrote = trip.wrote or (call.writes and answer.status < 300)
+        return answer
+
+    async def _exchanged(self, trip: Trip, call: Call) -> Answer | ProviderError:
+        """The answer, or the error that names what happened instead of a usable one."""
+        extensions = {"seconds": max(trip.ends - self.clock(), 0.001), "cap": call.cap}
+        headers = [*call.headers.items(), *call.credentials.items()]
+        request = httpx.Request(call.method, call.url, headers=headers, content=call.body, extensions=extensions)
+        try:
+            response = await self.wire.handle_async_request(request)
+        except NotSent as error:
+            return caused(self._not_sent(trip, error.why), error)
+        except MaybeSent as error:
+            return caused(self._no_answer(trip, call, error.why), error)
+        answer = Answer(status=response.status_code, headers=response.headers, body=response.content)
+        if answer.status // 100 == 2 or answer.status in call.accepts:
+            return answer
+        return self._failure(trip, call, answer)
+
+    def _not_sent(self, trip: Trip, why: str) -> ProviderError:
+        if trip.wrote:
+            return self._unknown(trip, f"could not be reached for the second step ({why})")
+        return self._refused(trip, f"could not be reached ({why})", 1)
+
+    def _no_answer(self, trip: Trip, call: Call, why: str) -> ProviderError:
+        if call.writes or trip.wrote:
+            return self._unknown(trip, f"gave no usable answer to {trip.operation} ({why})")
+        error = READ_WIRE.get(why, Unreadable)
+        return error(f"{trip.provider.name} gave no usable answer ({why}).", provider=trip.provider.name)
+
+    def _failure(self, trip: Trip, call: Call, answer: Answer) -> ProviderError:
+        by_status, by_class = (WRITE_STATUS, WRITE_CLASS) if call.writes else (READ_STATUS, READ_CLASS)
+        error = by_status.get(answer.status) or by_class.get(answer.status // 100, OutcomeUnknown)
+        if trip.wrote:
+            error = OutcomeUnknown
+        elif error is ProviderNotFound and trip.operation == "create":
+            error = Rejected
+        return error(
+            f"{trip.provider.name} answered {answer.status} to {trip.operation}.",
+            provider=trip.provider.name,
+            complaint=complaint_of(trip.provider, answer),
+            retry_after=seconds_of(answer.headers.get("retry-after"), default=1 if error.retryable else None),
+        )
+
+    def _unreadable(self, trip: Trip, what: str) -> ProviderError:
+        error = OutcomeUnknown if trip.wrote else Unreadable
+        return error(f"{trip.provider.name}: {what}.", provider=trip.provider.name)
+
+    def _unknown(self, trip: Trip, what: str) -> ProviderError:
+        return OutcomeUnknown(f"{trip.provider.name} {what}.", provider=trip.provider.name, retry_after=1)
+
+    def _refused(self, trip: Trip, what: str, retry_after: int) -> ProviderError:
+        return Unavailable(f"{trip.provider.name} {what}.", provider=trip.provider.name, retry_after=retry_after)
+
+    def _tell(self, trip: Trip, call: Call, answer: Answer | ProviderError, ms: float) -> None:
+        told = answer.complaint.http_status if isinstance(answer, ProviderError) else answer.status
+        log.info(
+            "provider.answered",
+            provider=trip.provider.name,
+            operation=trip.operation,
+            method=call.method,
+            path=call.path,
+            status=told,
+            outcome=answer.code if isinstance(answer, ProviderError) else "ok",
+            ms=round(ms, 1),
+        )
+
+
+def strange_words(result: object) -> int:
+    """How many status words in what a flow found are none that we know."""
+    match result:
+        case Snapshot(status=None, word=str()):
+            return 1
+        case Started(snapshot=snapshot):
+            return strange_words(snapshot)
+        case list() | tuple():
+            return sum(map(strange_words, result))
+        case _:
+            return 0
+
+
+def caused(error: ProviderError, cause: Exception) -> ProviderError:
+    error.__cause__ = cause
+    return error
+
+
+def complaint_of(provider: Provider, answer: Answer) -> Complaint:
+    try:
+        return provider.complaint(answer)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return Complaint(http_status=answer.status)
+
+
+def seconds_of(retry_after: str | None, *, default: int | None) -> int | None:
+    """Retry-After in whole seconds, from either of its forms, at most a minute; the default where it makes no sense."""
+    if retry_after is None:
+        return default
+    if retry_after.isascii() and retry_after.isdigit():
+        return min(int(retry_after[:6]), LONGEST_RETRY_AFTER)
+    try:
+        wait = parsedate_to_datetime(retry_after) - datetime.now(UTC)
+    except (TypeError, ValueError):
+        return default
+    return min(max(int(wait.total_seconds()), 1), LONGEST_RETRY_AFTER)
