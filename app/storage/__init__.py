@@ -1,0 +1,1 @@
+"""Memory: every invoice and event, in SQLite or PostgreSQL."""

@@ -1,0 +1,154 @@
+"""The schema, as SQLAlchemy Core tables and the types that turn our values into columns and back."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    literal_column,
+)
+from typing_extensions import override
+
+from app.domain.invoice import Checkout, Customer, Item, Status
+
+T = TypeVar("T")
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND = timedelta(milliseconds=1)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware datetime, kept as whole milliseconds since 1970; what is finer than that is cut off."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    @override
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        return None if value is None else (value - EPOCH) // MILLISECOND
+
+    @override
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else EPOCH + timedelta(milliseconds=value)
+
+
+class Word(TypeDecorator[Status]):
+    impl = Text
+    cache_ok = True
+
+    @override
+    def process_bind_param(self, value: Status | None, dialect: Dialect) -> str | None:
+        return None if value is None else value.value
+
+    @override
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Status | None:
+        return None if value is None else Status(value)
+
+
+class Json(TypeDecorator[T], Generic[T]):
+    """A value of one type, kept as the text of its JSON."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, type: Any) -> None:
+        super().__init__()
+        self.type = type
+        self._decoder = msgspec.json.Decoder(type)
+
+    @override
+    def process_bind_param(self, value: T | None, dialect: Dialect) -> str | None:
+        return None if value is None else msgspec.json.encode(value).decode()
+
+    @override
+    def process_result_value(self, value: str | None, dialect: Dialect) -> T | None:
+        return None if value is None else self._decoder.decode(value)
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+invoices = Table(
+    "invoices",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("status", Word, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    Column("reference", Text),
+    Column("linked_reference", Text),
+    Column("adopted", Boolean, nullable=False),
+    Column("provider_status", Text),
+    Column("amount", Text),
+    Column("currency", Text),
+    Column("amount_paid", Text),
+    Column("paid_currency", Text),
+    Column("order_id", Text),
+    Column("description", Text),
+    Column("customer", Json[Customer](Customer)),
+    Column("items", Json[tuple[Item, ...]](tuple[Item, ...]), nullable=False),
+    Column("metadata", Json[Mapping[str, str]](dict[str, str]), nullable=False),
+    Column("checkout", Json[Checkout](Checkout)),
+    Column("redirect_url", Text),
+    Column("redirect_button_title", Text),
+    Column("callback_url", Text),
+    Column("options", Json[Mapping[str, Any]](dict[str, Any]), nullable=False),
+    Column("expires_at", Instant),
+    Column("completed_at", Instant),
+    Column("synced_at", Instant),
+    Column("asked_until", Instant),
+    Column("version", Integer, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    # The id comes first, so that it can be looked up without knowing whose it is.
+    UniqueConstraint("reference", "provider"),
+    UniqueConstraint("linked_reference", "provider"),
+)
+
+# What a create has left open or in doubt. SQLite uses the index only where a query repeats the very words.
+in_doubt = invoices.c.reference.is_(None) & (invoices.c.status == literal_column("'unknown'"))
+
+Index(None, invoices.c.created_at, invoices.c.id)
+Index(None, invoices.c.provider, invoices.c.created_at, invoices.c.id)
+Index(None, invoices.c.status, invoices.c.created_at, invoices.c.id)
+Index(None, invoices.c.order_id, invoices.c.created_at, invoices.c.id)
+Index(
+    "ix_invoices_in_doubt",
+    invoices.c.provider,
+    invoices.c.created_at,
+    sqlite_where=in_doubt,
+    postgresql_where=in_doubt,
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("type", Text, nullable=False),
+    Column("invoice_id", ForeignKey("invoices.id"), nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Index(None, "invoice_id", "position"),
+    sqlite_autoincrement=True,  # a position is never given twice, whatever has been deleted
+)
