@@ -1,0 +1,126 @@
+"""What a route may ask for: the services, and a request judged in the promised order."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Generic, Protocol
+
+from fastapi import Request, Security
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security.base import SecurityBase
+from structlog.contextvars import bind_contextvars
+
+from app.api.bodies import M, parse, read, require_json, taken_out, validated
+from app.api.keys import Key, Keys, Role
+from app.api.openapi import BODY, body_schema, parameters
+from app.api.queries import Q, asked
+from app.api.schemas import Nothing
+from app.domain.errors import Fault, InvalidRequest, Unauthenticated
+from app.observe import note
+from app.service.catalog import Catalog
+from app.service.checkouts import Checkouts
+from app.service.invoices import Invoices
+from app.service.listing import Listing
+from app.storage.store import Store
+
+Judge = Callable[["Services", M], list[Fault]]
+
+
+class Services(Protocol):
+    @property
+    def store(self) -> Store: ...
+    @property
+    def invoices(self) -> Invoices: ...
+    @property
+    def checkouts(self) -> Checkouts: ...
+    @property
+    def listing(self) -> Listing: ...
+    @property
+    def catalog(self) -> Catalog: ...
+
+
+def services(request: Request) -> Services:
+    found: Services = request.app.state.services
+    return found
+
+
+def caller(request: Request) -> Key:
+    """Whose key it is; Unauthenticated where there is none that we know."""
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    keys: Keys = request.app.state.keys
+    key = keys.find(secret.strip()) if scheme.lower() == "bearer" else None
+    if key is None:
+        raise Unauthenticated("Send a valid API key as Authorization: Bearer <key>.")
+    note(request.scope, caller=key.name)
+    bind_contextvars(caller=key.name)
+    return key
+
+
+class ByKey(SecurityBase, ABC):
+    """A dependency that lets in whoever has a key with the role, and says so in the OpenAPI."""
+
+    scheme_name = "apiKey"
+    model = HTTPBearer(description="An API key. Its role is read, write or admin; each may do what the one before may.")
+    docs: dict[str, Any]
+
+    def __init__(self, role: Role) -> None:
+        self.role = role
+
+    @abstractmethod
+    async def __call__(self, request: Request) -> Any: ...
+
+    @property
+    def required(self) -> Any:
+        """The mark that puts it on a parameter of a route."""
+        return Security(self, scopes=[self.role.word])
+
+
+class Asks(ByKey, Generic[Q]):
+    """A read, judged in this order: key, role, query."""
+
+    def __init__(self, role: Role, query: type[Q]) -> None:
+        super().__init__(role)
+        self.query = query
+        self.docs = {"parameters": parameters(query)}
+
+    async def __call__(self, request: Request) -> Q:
+        caller(request).require(self.role)
+        query, faults = asked(self.query, request)
+        refuse(faults)
+        return query
+
+
+class Sends(ByKey, Generic[M]):
+    """A write, judged in this order: size, key, media type, body and query, role.
+
+    `judge` finds what the schema can't know. It is asked here only where the request ends here, else the service asks.
+    """
+
+    def __init__(self, role: Role, body: type[M], *, optional: bool = False, judge: Judge[M] | None = None) -> None:
+        super().__init__(role)
+        self.body = body
+        self.optional = optional
+        self.judge = judge
+        self.docs = {"requestBody": {"required": not optional, "content": {BODY: {"schema": body_schema(body)}}}}
+
+    async def __call__(self, request: Request) -> M:
+        raw = await read(request)
+        key = caller(request)
+        body, faults = self._read(request, raw)
+        faults += asked(Nothing, request)[1]
+        if self.judge and (faults or not key.may(self.role)):
+            known = taken_out(self.body, faults)
+            faults += [one for one in self.judge(services(request), body) if not known & taken_out(self.body, [one])]
+        refuse(faults)
+        key.require(self.role)
+        return body
+
+    def _read(self, request: Request, raw: bytes) -> tuple[M, list[Fault]]:
+        if self.optional and not raw:
+            return self.body(), []
+        require_json(request)
+        return validated(self.body, parse(raw))
+
+
+def refuse(faults: list[Fault]) -> None:
+    if faults:
+        raise InvalidRequest(faults)

@@ -1,0 +1,180 @@
+"""Routes for invoices: create, read, list, pay, cancel."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Path, Request, Response
+
+from app.api.answers import answer
+from app.api.cursors import cursor, position
+from app.api.deps import Asks, Sends, Services, caller, services
+from app.api.keys import Role
+from app.api.problems import BY_KEY, READING, SENDING, WITH_BODY, documented
+from app.api.schemas import ListQuery, NewCheckout, NewInvoice, Nothing, OneQuery
+from app.domain import errors
+from app.domain.errors import Fault, NotFound
+from app.domain.invoice import ID, Invoice
+from app.observe import note
+from app.service.views import InvoiceOut, ListOut, VisitOut, invoice_view
+from app.storage.store import Query
+
+router = APIRouter(prefix="/v1/invoices", tags=["invoices"])
+
+REFRESH: Mapping[str | None, bool | None] = {"true": True, "false": False, None: None}
+
+InvoiceId = Annotated[str, Path(examples=["inv_01jd7q8m3zf5k9w2x4y6a8b0c2"])]
+
+
+def provider_faults(services: Services, new: NewInvoice) -> list[Fault]:
+    return services.invoices.faults(new.draft())
+
+
+ONE = Asks(Role.READ, OneQuery)
+MANY = Asks(Role.READ, ListQuery)
+CREATE = Sends(Role.WRITE, NewInvoice, judge=provider_faults)
+CHECKOUT = Sends(Role.WRITE, NewCheckout, optional=True)
+CANCEL = Sends(Role.WRITE, Nothing, optional=True)
+
+CHANGING = (*BY_KEY, *WITH_BODY, errors.Overloaded, errors.UnsupportedOperation)
+OPEN_ONLY = (errors.NotFound, errors.InvoiceFinished, errors.AmountMismatch)
+
+
+@router.get(
+    "/{id}",
+    operation_id="getInvoice",
+    summary="Read an invoice",
+    response_model=InvoiceOut,
+    responses=documented(*BY_KEY, errors.NotFound, errors.Overloaded, *READING),
+    openapi_extra=ONE.docs,
+)
+async def get_invoice(request: Request, id: InvoiceId, query: Annotated[OneQuery, ONE.required]) -> Response:
+    """Its current state, asked from the provider when that may tell more. `stale` says that it couldn't be asked."""
+    if query.include:
+        caller(request).require(Role.ADMIN)
+    reading = await services(request).invoices.get(known(id), refresh=REFRESH[query.refresh])
+    extra = {"provider_data": provider_data(reading.invoice)} if query.include else {}
+    return told(request, reading.invoice, stale=reading.stale, extra=extra)
+
+
+@router.post(
+    "",
+    operation_id="createInvoice",
+    summary="Create an invoice at one provider",
+    status_code=201,
+    response_model=InvoiceOut,
+    responses={
+        201: {"headers": {"Location": {"description": "The invoice", "schema": {"type": "string"}}}},
+        **documented(*CHANGING, *SENDING, errors.AmountMismatch),
+    },
+    openapi_extra=CREATE.docs,
+)
+async def create_invoice(request: Request, new: Annotated[NewInvoice, CREATE.required]) -> Response:
+    """What the provider needs of the fields, its sheet says; what is missing is named before it is asked."""
+    invoice = await services(request).invoices.create(new.draft())
+    return told(request, invoice, status=201, headers={"Location": f"/v1/invoices/{invoice.id}"})
+
+
+@router.post(
+    "/{id}/checkout",
+    operation_id="startCheckout",
+    summary="Start or resume its checkout",
+    response_model=VisitOut,
+    responses=documented(
+        *CHANGING, *OPEN_ONLY, errors.RedirectFixed, errors.CheckoutUnavailable, *dict.fromkeys((*SENDING, *READING))
+    ),
+    openapi_extra=CHECKOUT.docs,
+)
+async def start_checkout(request: Request, id: InvoiceId, new: Annotated[NewCheckout, CHECKOUT.required]) -> Response:
+    """Where to send the shopper; or `completed`, where nothing is owed."""
+    visit = await services(request).checkouts.start(
+        known(id), redirect_url=new.redirect_url, redirect_button_title=new.redirect_button_title
+    )
+    mention(request, visit.invoice)
+    view: VisitOut = {
+        "outcome": visit.outcome,
+        "url": visit.url,
+        "message": visit.message,
+        "invoice": invoice_view(visit.invoice),
+    }
+    return answer(view)
+
+
+@router.get(
+    "",
+    operation_id="listInvoices",
+    summary="List every provider's invoices",
+    response_model=ListOut,
+    responses=documented(*BY_KEY, errors.Overloaded),
+    openapi_extra=MANY.docs,
+)
+async def list_invoices(request: Request, query: Annotated[ListQuery, MANY.required]) -> Response:
+    """Newest first. `sources` says which providers were asked, and `partial` that one of them couldn't be."""
+    page = await services(request).listing.page(wanted(query))
+    view: ListOut = {
+        "data": [invoice_view(invoice) for invoice in page.invoices],
+        "next_cursor": cursor(page.invoices[-1]) if page.more else None,
+        "has_more": page.more,
+        "partial": page.partial,
+        "sources": page.sources,
+    }
+    return answer(view)
+
+
+@router.post(
+    "/{id}/cancel",
+    operation_id="cancelInvoice",
+    summary="Cancel an invoice, where its provider can",
+    response_model=InvoiceOut,
+    responses=documented(*CHANGING, *OPEN_ONLY, *SENDING),
+    openapi_extra=CANCEL.docs,
+)
+async def cancel_invoice(request: Request, id: InvoiceId, _new: Annotated[Nothing, CANCEL.required]) -> Response:
+    return told(request, await services(request).invoices.cancel(known(id)))
+
+
+def known(id: str) -> str:
+    """An id that could be one; what never could is as unknown as any other."""
+    if not ID.fullmatch(id):
+        raise NotFound("There is no such invoice.")
+    return id
+
+
+def told(
+    request: Request,
+    invoice: Invoice,
+    *,
+    stale: bool = False,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    extra: Mapping[str, Any] = {},
+) -> Response:
+    mention(request, invoice)
+    view = invoice_view(invoice, stale=stale)
+    return answer({**view, **extra} if extra else view, status, headers)
+
+
+def mention(request: Request, invoice: Invoice) -> None:
+    note(request.scope, provider=invoice.provider, invoice_id=invoice.id)
+
+
+def provider_data(invoice: Invoice) -> msgspec.Raw | None:
+    """The provider's last raw answer, as it was; null where there is none, or where it was no JSON."""
+    try:
+        msgspec.json.decode(invoice.raw, type=msgspec.Raw)
+    except msgspec.DecodeError:
+        return None
+    return msgspec.Raw(invoice.raw)
+
+
+def wanted(query: ListQuery) -> Query:
+    return Query(
+        provider=query.provider,
+        status=query.status,
+        order_id=query.order_id,
+        provider_invoice_id=query.provider_invoice_id,
+        created_after=query.created_after,
+        created_before=query.created_before,
+        after=position(query.cursor) if query.cursor else None,
+        limit=query.limit,
+    )

@@ -1,0 +1,50 @@
+"""Who may call: API keys, each with a name and a role, found by the digest of their secret."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from hashlib import sha256
+
+from pydantic import SecretStr
+
+from app.domain.errors import Forbidden
+
+
+class Role(IntEnum):
+    """Each may do what the one before it may."""
+
+    READ = 1
+    WRITE = 2
+    ADMIN = 3
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    name: str
+    role: Role
+    secret: SecretStr
+
+    def may(self, role: Role) -> bool:
+        return self.role >= role
+
+    def require(self, role: Role) -> None:
+        if not self.may(role):
+            raise Forbidden(f"This takes a key with the role {role.word}; this key has the role {self.role.word}.")
+
+
+class Keys:
+    """Looked up by digest, so that nothing about a secret can be learned from how long the look-up takes."""
+
+    def __init__(self, keys: Iterable[Key]) -> None:
+        self.by_digest = {digest(key.secret.get_secret_value()): key for key in keys}
+
+    def find(self, secret: str) -> Key | None:
+        return self.by_digest.get(digest(secret))
+
+
+def digest(secret: str) -> bytes:
+    return sha256(secret.encode()).digest()

@@ -1,0 +1,77 @@
+"""Routes that say what each provider can do, and how it is doing."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response
+
+from app.api.answers import answer
+from app.api.deps import Asks, services
+from app.api.keys import Role
+from app.api.problems import BY_KEY, READING, documented
+from app.api.schemas import Nothing
+from app.domain import errors
+from app.observe import note
+from app.service.views import AssetsOut, QuestionsOut, SheetOut, SheetsOut
+
+router = APIRouter(prefix="/v1/providers", tags=["providers"])
+
+ANY = Asks(Role.READ, Nothing)
+ONE = (*BY_KEY, errors.NotFound)
+ASKED = (*ONE, errors.UnsupportedOperation, *READING)
+
+Name = Annotated[str, Path(description="What callers call this account")]
+NoQuery = Annotated[Nothing, ANY.required]
+
+
+@router.get(
+    "",
+    operation_id="listProviders",
+    summary="Every provider's capability sheet",
+    response_model=SheetsOut,
+    responses=documented(*BY_KEY),
+    openapi_extra=ANY.docs,
+)
+async def list_providers(request: Request, _query: NoQuery) -> Response:
+    view: SheetsOut = {"data": services(request).catalog.sheets()}
+    return answer(view)
+
+
+@router.get(
+    "/{name}",
+    operation_id="getProvider",
+    summary="One provider's capability sheet",
+    response_model=SheetOut,
+    responses=documented(*ONE),
+    openapi_extra=ANY.docs,
+)
+async def get_provider(request: Request, name: Name, _query: NoQuery) -> Response:
+    """What it can do, what a create needs, how its notifications are known to be its own, and its health."""
+    return answer(services(request).catalog.sheet(name))
+
+
+@router.get(
+    "/{name}/assets",
+    operation_id="listAssets",
+    summary="The currencies it can invoice in",
+    response_model=AssetsOut,
+    responses=documented(*ASKED),
+    openapi_extra=ANY.docs,
+)
+async def list_assets(request: Request, name: Name, _query: NoQuery) -> Response:
+    view: AssetsOut = {"data": await services(request).catalog.assets(name)}
+    note(request.scope, provider=name)
+    return answer(view)
+
+
+@router.get(
+    "/{name}/questionnaire",
+    operation_id="listQuestions",
+    summary="What it can ask a buyer",
+    response_model=QuestionsOut,
+    responses=documented(*ASKED),
+    openapi_extra=ANY.docs,
+)
+async def list_questions(request: Request, name: Name, _query: NoQuery) -> Response:
+    view: QuestionsOut = {"data": await services(request).catalog.questions(name)}
+    note(request.scope, provider=name)
+    return answer(view)

@@ -1,0 +1,133 @@
+"""The `gatehouse` command."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, NoReturn
+
+import typer
+import uvicorn
+from rich.console import Console
+
+from app.main import create_app
+from app.observe import configure_logging
+from app.providers import WrongSettings, kinds
+from app.settings import Mode, Settings, SettingsError, load
+from app.simulator import SandboxProtocol, create_sandbox, credentials
+from app.storage.engine import StoreInUse, StoreUnusable
+from app.storage.store import migrate as bring_to_head
+
+BAD_CONFIGURATION = 78  # EX_CONFIG of sysexits.h
+
+app = typer.Typer(help="One REST API in front of many payment providers.", no_args_is_help=True, add_completion=False)
+err = Console(stderr=True)
+
+Host = Annotated[str, typer.Option(help="The address to listen on.")]
+Port = Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65535)]
+
+
+@app.command()
+def serve(
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    sandbox_port: Annotated[int | None, typer.Option(help="Where the simulators listen; default: port + 1.")] = None,
+) -> None:
+    """Run the service; without providers and keys, on loopback, with four simulated providers beside it."""
+    settings = load()
+    configure_logging(settings.log_level)
+    mode = settings.mode(host)
+    if mode is Mode.SANDBOX:
+        asyncio.run(serve_with_sandbox(settings, host, port, sandbox_port or port + 1))
+    else:
+        service = create_app(settings, provider_settings=settings.providers)
+        asyncio.run(uvicorn.Server(configured(service, host, port)).serve())
+
+
+@app.command()
+def sandbox(
+    host: Host = "127.0.0.1",
+    port: Port = 9000,
+    notify: Annotated[str, typer.Option(help="The service that is told of payments.")] = "http://127.0.0.1:8000",
+) -> None:
+    """Run the simulated providers alone."""
+    configure_logging("info")
+    url = f"http://{host}:{port}"
+    simulators = create_sandbox(url, notify=notify)
+    asyncio.run(uvicorn.Server(configured(simulators, host, port, http=SandboxProtocol)).serve())
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database's schema to head."""
+    asyncio.run(bring_to_head(load().database_url))
+
+
+class Beside(uvicorn.Server):
+    """A server beside the main one, which alone listens to signals."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve_with_sandbox(settings: Settings, host: str, port: int, sandbox_port: int) -> None:
+    here, there = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{sandbox_port}"
+    public = str(settings.public_url) if "public_url" in settings.model_fields_set else here
+    service = create_app(
+        settings, provider_settings=credentials(there), mode=Mode.SANDBOX, host=host, public_url=public
+    )
+    simulators = create_sandbox(there, notify=here)
+    example = json.dumps(next(iter(kinds().values())).example)
+    err.print(WHAT_TO_TRY.format(here=here, there=there, example=example), highlight=False, soft_wrap=True)
+    main = uvicorn.Server(configured(service, host, port))
+    play = Beside(configured(simulators, host, sandbox_port, http=SandboxProtocol))
+    playing = asyncio.create_task(play.serve())
+    await main.serve()
+    play.should_exit = True
+    await playing
+
+
+def configured(application: object, host: str, port: int, **options: object) -> uvicorn.Config:
+    return uvicorn.Config(
+        application,  # type: ignore[arg-type]  # any ASGI application
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="none",
+        **options,  # type: ignore[arg-type]
+    )
+
+
+WHAT_TO_TRY = """
+[bold]Gatehouse, sandbox mode[/bold]: four simulated providers, play money, key [bold]sandbox-admin-key[/bold]
+
+  service     {here}        documentation  {here}/docs
+  simulators  {there}
+
+Create an invoice, then open its checkout:
+
+  curl -s {here}/v1/invoices -H 'Authorization: Bearer sandbox-admin-key' \\
+    -H 'Content-Type: application/json' \\
+    -d '{example}'
+  curl -s -X POST {here}/v1/invoices/<id>/checkout -H 'Authorization: Bearer sandbox-admin-key'
+"""
+
+
+def main() -> None:
+    """Run the command; a wrong setting ends it with its name and exit code 78."""
+    try:
+        app()
+    except (SettingsError, WrongSettings) as error:
+        stop(*error.faults)
+    except (StoreInUse, StoreUnusable) as error:
+        stop(str(error))
+
+
+def stop(*reasons: str) -> NoReturn:
+    for reason in reasons:
+        err.print(reason, style="red", highlight=False, markup=False, soft_wrap=True)
+    sys.exit(BAD_CONFIGURATION)

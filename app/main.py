@@ -1,0 +1,116 @@
+"""Put the house together: the only file that knows every room."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib.metadata import version
+from secrets import token_urlsafe
+
+import httpx
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from app import api
+from app.api.keys import Key, Keys, Role
+from app.exchange import Exchange
+from app.provider import Provider
+from app.providers import build
+from app.service.addresses import Addresses
+from app.service.catalog import Catalog
+from app.service.checkouts import Checkouts
+from app.service.clock import Clock, utc_now
+from app.service.invoices import Invoices
+from app.service.listing import Listing
+from app.settings import LOOPBACK, SANDBOX_KEY, Mode, Settings
+from app.storage.engine import open_engine
+from app.storage.store import Store
+from app.wire import Proxied, Wire
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    store: Store
+    exchange: Exchange
+    invoices: Invoices
+    checkouts: Checkouts
+    listing: Listing
+    catalog: Catalog
+
+
+@asynccontextmanager
+async def open_services(
+    settings: Settings, providers: Mapping[str, Provider], public_url: str, clock: Clock = utc_now
+) -> AsyncIterator[Services]:
+    """The services over an open store and an open wire, both closed at the end."""
+    async with open_engine(settings.database_url) as engine, wire(settings) as carrier:
+        store = Store(engine)
+        if settings.auto_migrate:
+            await store.migrate()
+        exchange = Exchange(wire=carrier)
+        max_age = timedelta(seconds=settings.max_age)
+        invoices = Invoices(
+            store=store,
+            exchange=exchange,
+            providers=providers,
+            addresses=Addresses(public_url=public_url, secrets=signing_keys(settings)),
+            clock=clock,
+            max_age=max_age,
+        )
+        yield Services(
+            store=store,
+            exchange=exchange,
+            invoices=invoices,
+            checkouts=Checkouts(invoices=invoices),
+            listing=Listing(store=store, exchange=exchange, providers=providers, clock=clock, max_age=max_age),
+            catalog=Catalog(exchange=exchange, providers=providers),
+        )
+
+
+def create_app(
+    settings: Settings,
+    *,
+    provider_settings: Mapping[str, Mapping[str, str]],
+    mode: Mode = Mode.PRODUCTION,
+    host: str = "127.0.0.1",
+    public_url: str | None = None,
+    clock: Clock = utc_now,
+) -> FastAPI:
+    """The service. `provider_settings` are {name: {field: text}}, of real accounts or of the simulators."""
+    providers = build(provider_settings, timeout=settings.provider_timeout, clock=clock)
+    public = (public_url or str(settings.public_url)).rstrip("/")
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_services(settings, providers, public, clock) as services:
+            app.state.services = services
+            yield
+
+    app = FastAPI(
+        title="Gatehouse",
+        version=version("gatehouse"),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
+    api.install(app, public_url=public, keys=keys_of(settings, mode, host))
+    return app
+
+
+def wire(settings: Settings) -> httpx.AsyncBaseTransport:
+    return Proxied(str(settings.egress_proxy)) if settings.egress_proxy else Wire()
+
+
+def keys_of(settings: Settings, mode: Mode, host: str) -> Keys:
+    """The callers' keys; in the sandbox on loopback, where none are set, the one that everybody knows."""
+    keys = [Key(name=key.name, role=Role[key.role.upper()], secret=key.secret) for key in settings.api_keys]
+    if not keys and mode is Mode.SANDBOX and host in LOOPBACK:
+        keys = [Key(name="sandbox", role=Role.ADMIN, secret=SecretStr(SANDBOX_KEY))]
+    return Keys(keys)
+
+
+def signing_keys(settings: Settings) -> tuple[SecretStr, ...]:
+    """What signs, then what the one before it signed and is still accepted; random where none is set (sandbox only)."""
+    current = settings.secret_key or SecretStr(token_urlsafe(32))
+    return (current, settings.secret_key_previous) if settings.secret_key_previous else (current,)

@@ -1,0 +1,233 @@
+"""The shapes in which callers see things: over the API and inside events alike."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from app.domain.invoice import Change, Checkout, Event, Invoice, Status, new_id
+from app.provider import Notices, Provider, Recovery, Redirect
+
+Instant = Annotated[str, Field(description="RFC 3339, UTC, milliseconds", examples=["2026-11-22T08:00:00.000Z"])]
+Amount = Annotated[str, Field(description="A decimal string in major units", examples=["49.90"])]
+
+
+class CustomerOut(TypedDict):
+    email: str | None
+    name: str | None
+    phone: str | None
+
+
+class ItemOut(TypedDict):
+    description: str | None
+    quantity: int
+    unit_amount: Amount | None
+    variant_id: str | None
+
+
+class CheckoutOut(TypedDict):
+    url: str | None
+    lightning: str | None
+    bitcoin_address: str | None
+    expires_at: Instant | None
+
+
+class InvoiceOut(TypedDict):
+    id: Annotated[str, Field(examples=["inv_01jd7q8m3zf5k9w2x4y6a8b0c2"])]
+    provider: str
+    provider_invoice_id: str | None
+    status: Status
+    provider_status: Annotated[str | None, Field(description="The provider's own word")]
+    finished: bool
+    paid: bool
+    amount: Amount | None
+    currency: str | None
+    amount_paid: Annotated[str | None, Field(description="In the invoice's currency; null where it isn't told")]
+    order_id: str | None
+    description: str | None
+    customer: CustomerOut | None
+    items: list[ItemOut]
+    metadata: Mapping[str, str]
+    checkout: CheckoutOut
+    redirect_url: str | None
+    callback_url: str | None
+    created_at: Instant
+    updated_at: Instant
+    expires_at: Instant | None
+    completed_at: Instant | None
+    version: Annotated[int, Field(description="Rises with every change that a caller can see")]
+    synced_at: Annotated[str | None, Field(description="When the provider was last asked")]
+    stale: Annotated[bool, Field(description="The provider could not be asked just now: this is the last known state")]
+
+
+class VisitOut(TypedDict):
+    outcome: Literal["redirect", "completed"]
+    url: str | None
+    message: str | None
+    invoice: InvoiceOut
+
+
+class SourceOut(TypedDict):
+    provider: str
+    state: Literal["live", "stored", "failed"]
+    as_of: Instant | None
+    code: str | None
+
+
+class ListOut(TypedDict):
+    data: list[InvoiceOut]
+    next_cursor: str | None
+    has_more: bool
+    partial: Annotated[bool, Field(description="A provider could not be asked: what only it knows may be missing")]
+    sources: list[SourceOut]
+
+
+class OperationsOut(TypedDict):
+    create: bool
+    checkout: bool
+    get: bool
+    list: bool
+    cancel: bool
+    assets: bool
+    questionnaire: bool
+
+
+class HealthOut(TypedDict):
+    state: Literal["up", "degraded", "down", "paused"]
+    circuit: Literal["closed", "open", "half_open"]
+    last_success_at: Instant | None
+    last_error: str | None
+    p50_ms: float | None
+    p99_ms: float | None
+    error_rate: float | None
+    drift: int
+
+
+class SheetOut(TypedDict):
+    name: str
+    kind: str
+    operations: OperationsOut
+    currencies: Annotated[list[str] | None, Field(description="null: ask the provider's assets")]
+    redirect: Redirect
+    notifications: Notices
+    create_recovery: Recovery
+    required_fields: list[str]
+    health: HealthOut
+
+
+class SheetsOut(TypedDict):
+    data: list[SheetOut]
+
+
+class AssetOut(TypedDict):
+    code: str
+    name: str
+    type: Literal["fiat", "crypto"]
+    precision: int
+
+
+class AssetsOut(TypedDict):
+    data: list[AssetOut]
+
+
+class QuestionOut(TypedDict):
+    name: str
+
+
+class QuestionsOut(TypedDict):
+    data: list[QuestionOut]
+
+
+def instant(at: datetime | None) -> str | None:
+    return moment(at) if at else None
+
+
+def moment(at: datetime) -> str:
+    return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
+
+
+def invoice_view(invoice: Invoice, *, stale: bool = False) -> InvoiceOut:
+    return {
+        "id": invoice.id,
+        "provider": invoice.provider,
+        "provider_invoice_id": invoice.reference,
+        "status": invoice.status,
+        "provider_status": invoice.provider_status,
+        "finished": invoice.finished,
+        "paid": invoice.paid,
+        "amount": invoice.amount.text if invoice.amount else None,
+        "currency": invoice.amount.currency if invoice.amount else None,
+        "amount_paid": invoice.amount_paid.text if invoice.amount_paid else None,
+        "order_id": invoice.order_id,
+        "description": invoice.description,
+        "customer": customer_view(invoice),
+        "items": [
+            {
+                "description": item.description,
+                "quantity": item.quantity,
+                "unit_amount": item.unit_amount,
+                "variant_id": item.variant_id,
+            }
+            for item in invoice.items
+        ],
+        "metadata": invoice.metadata,
+        "checkout": checkout_view(invoice),
+        "redirect_url": invoice.redirect_url,
+        "callback_url": invoice.callback_url,
+        "created_at": moment(invoice.created_at),
+        "updated_at": moment(invoice.updated_at),
+        "expires_at": instant(invoice.expires_at),
+        "completed_at": instant(invoice.completed_at),
+        "version": invoice.version,
+        "synced_at": instant(invoice.synced_at),
+        "stale": stale,
+    }
+
+
+def customer_view(invoice: Invoice) -> CustomerOut | None:
+    customer = invoice.customer
+    return {"email": customer.email, "name": customer.name, "phone": customer.phone} if customer else None
+
+
+def checkout_view(invoice: Invoice) -> CheckoutOut:
+    checkout = invoice.checkout or Checkout()
+    return {
+        "url": checkout.url,
+        "lightning": checkout.lightning,
+        "bitcoin_address": checkout.bitcoin_address,
+        "expires_at": instant(checkout.expires_at),
+    }
+
+
+def sheet_view(provider: Provider, health: HealthOut) -> SheetOut:
+    return {
+        "name": provider.name,
+        "kind": provider.kind(),
+        "operations": {
+            "create": provider.can("create"),
+            "checkout": provider.can("checkout"),
+            "get": provider.can("get"),
+            "list": provider.can("list"),
+            "cancel": provider.can("cancel"),
+            "assets": provider.can("assets"),
+            "questionnaire": provider.can("questionnaire"),
+        },
+        "currencies": list(provider.currencies) if provider.currencies else None,
+        "redirect": provider.redirect,
+        "notifications": provider.notices,
+        "create_recovery": provider.create_recovery,
+        "required_fields": list(provider.required),
+        "health": health,
+    }
+
+
+def events_of(change: Change, at: datetime) -> list[Event]:
+    """The facts of a change, each with the invoice as callers see it from now on."""
+    if not change.facts:
+        return []
+    invoice = change.invoice
+    data = msgspec.json.encode(invoice_view(invoice))
+    return [Event(id=new_id("evt"), type=fact, invoice_id=invoice.id, at=at, data=data) for fact in change.facts]

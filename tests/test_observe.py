@@ -1,0 +1,263 @@
+"""Each request has an id, safe headers and one line in the log; and no line tells a secret."""
+
+import asyncio
+import json
+import logging
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+import structlog
+from fastapi import FastAPI, Request, Response
+from pydantic import SecretStr
+from structlog.contextvars import bind_contextvars, get_contextvars
+from structlog.testing import capture_logs
+
+from app.observe import Foreign, Observed, note, redacted, rendered
+from tests.doors import bare, bearer, behind_doors, knocking
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def app() -> FastAPI:
+    app = bare()
+
+    @app.get("/things/{id}")
+    async def thing(id: str, request: Request) -> Any:
+        note(request.scope, provider="shop2", invoice_id="inv_1")
+        await asyncio.sleep(0)
+        return get_contextvars()
+
+    @app.get("/v1/kept")
+    async def kept() -> Response:
+        return Response(headers={"Cache-Control": "max-age=5", "Content-Security-Policy": "default-src 'self'"})
+
+    @app.get("/breaks")
+    async def breaks() -> None:
+        raise RuntimeError("no")
+
+    return behind_doors(app)
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    async with knocking(app) as client:
+        yield client
+
+
+def lines(logs: list[Any]) -> list[Any]:
+    return [line for line in logs if line["event"] == "request"]
+
+
+@pytest.mark.parametrize("sane", ["a", "order-17.retry_2", "A" * 128])
+async def test_a_sane_request_id_is_kept(sane: str, client: httpx.AsyncClient) -> None:
+    answer = await client.get("/things/1", headers={"X-Request-Id": sane})
+    assert answer.headers["x-request-id"] == sane
+
+
+@pytest.mark.parametrize("odd", ["", "a b", "a\nb", "A" * 129, "ä", '"', "a/b"])
+async def test_an_odd_request_id_is_replaced(odd: str, client: httpx.AsyncClient) -> None:
+    answer = await client.get("/things/1", headers={b"X-Request-Id": odd.encode()})
+    assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
+
+
+async def test_no_two_requests_have_the_same_id(client: httpx.AsyncClient) -> None:
+    ids = {(await client.get("/things/1")).headers["x-request-id"] for _ in range(20)}
+    assert len(ids) == 20
+
+
+EVERYWHERE = ["/things/1", "/nowhere", "/breaks", "/v1/invoices", "/docs", "/docs/static/swagger-ui.css"]
+
+
+@pytest.mark.parametrize("path", EVERYWHERE)
+async def test_every_response_has_an_id_and_safe_headers(path: str, client: httpx.AsyncClient) -> None:
+    with capture_logs():
+        answer = await client.get(path, headers={"X-Request-Id": "mine"})
+    assert answer.headers["x-request-id"] == "mine"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+async def test_what_is_about_invoices_is_not_stored_on_the_way(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/v1/invoices")).headers["cache-control"] == "no-store"
+    assert "cache-control" not in (await client.get("/things/1")).headers
+
+
+async def test_a_page_that_says_itself_what_it_needs_is_left_alone(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/kept")
+    assert answer.headers.get_list("cache-control") == ["max-age=5"]
+    assert answer.headers.get_list("content-security-policy") == ["default-src 'self'"]
+
+
+async def test_a_request_is_told_in_one_line(client: httpx.AsyncClient) -> None:
+    with capture_logs() as logs:
+        await client.get("/things/secret-path?secret=query", headers={"X-Request-Id": "mine"})
+    [line] = logs
+    assert line.pop("ms") >= 0
+    assert line == {
+        "event": "request",
+        "log_level": "info",
+        "method": "GET",
+        "route": "/things/{id}",
+        "status": 200,
+        "request_id": "mine",
+        "provider": "shop2",
+        "invoice_id": "inv_1",
+    }
+
+
+async def test_the_line_of_a_failure_has_its_code_and_who_called(client: httpx.AsyncClient) -> None:
+    with capture_logs() as logs:
+        await client.get("/v1/invoices?limit=0", headers=bearer("read"))
+    [line] = lines(logs)
+    assert (line["status"], line["code"], line["caller"]) == (422, "invalid_request", "the read")
+    assert line["route"] == "/v1/invoices"
+
+
+async def test_an_address_that_does_not_exist_is_not_repeated(client: httpx.AsyncClient) -> None:
+    with capture_logs() as logs:
+        await client.get("/pay/whatever-is-secret")
+    [line] = lines(logs)
+    assert (line["route"], line["status"]) == (None, 404)
+    assert "whatever-is-secret" not in str(logs)
+
+
+async def test_a_sign_of_life_is_not_worth_a_line(client: httpx.AsyncClient) -> None:
+    with capture_logs() as logs:
+        await client.get("/livez")
+    assert [line["log_level"] for line in lines(logs)] == ["debug"]
+
+
+async def test_whatever_is_told_on_the_way_has_the_request_and_the_caller(client: httpx.AsyncClient) -> None:
+    bind_contextvars(left="over")
+    context = await client.get("/things/1", headers={"X-Request-Id": "mine"})
+    assert context.json() == {"request_id": "mine"}
+
+
+async def test_many_requests_at_once_do_not_mix(client: httpx.AsyncClient) -> None:
+    answers = await asyncio.gather(*(client.get("/things/1", headers={"X-Request-Id": f"r{n}"}) for n in range(20)))
+    assert [answer.json()["request_id"] for answer in answers] == [f"r{n}" for n in range(20)]
+
+
+async def test_what_is_no_request_passes_through() -> None:
+    seen = []
+
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope)
+
+    await Observed(inner)({"type": "lifespan"}, None, None)  # type: ignore[arg-type]
+    assert seen == [{"type": "lifespan"}]
+
+
+async def test_a_request_that_breaks_off_is_told_too() -> None:
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        raise asyncio.CancelledError
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    with capture_logs() as logs, pytest.raises(asyncio.CancelledError):
+        await Observed(inner)(scope, None, None)  # type: ignore[arg-type]
+    assert [line["status"] for line in logs] == [None]
+
+
+SECRETS = ["client_secret", "token", "Authorization", "api_key", "x-api-key", "password", "cookie", "signature"]
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_nothing_is_told_under_a_secrets_name(name: str) -> None:
+    event = {"event": "a", name: "hidden", "in": {name: "hidden", "on": [{name: ["hidden"]}]}}
+    assert "hidden" not in rendered(None, "", redacted(None, "", event)).decode()
+
+
+def test_the_rest_is_told_as_it_is() -> None:
+    event = {"event": "a", "caller": "shop", "ms": 1.5, "none": None, "list": [1, "b"], "map": {"c": (True,)}}
+    assert json.loads(rendered(None, "", redacted(None, "", event))) == {**event, "map": {"c": [True]}}
+
+
+@pytest.mark.parametrize("text", ["a.reader+x@example.org", "to <a@example.org>, twice a@b", "mail=a@example.org"])
+def test_no_e_mail_address_is_told(text: str) -> None:
+    told = rendered(None, "", redacted(None, "", {"event": text, "deep": [{"x": text}]})).decode()
+    assert "@" not in told
+    assert "[email]" in told
+
+
+def test_an_object_is_told_by_its_type() -> None:
+    told = rendered(None, "", redacted(None, "", {"event": "a", "one": SecretStr("hidden"), "two": object()}))
+    assert json.loads(told) == {"event": "a", "one": "<SecretStr>", "two": "<object>"}
+
+
+def test_a_line_cannot_be_forged() -> None:
+    assert b"\n" not in rendered(None, "", {"event": 'a\n{"event": "forged"}'})
+
+
+def test_a_library_is_told_like_our_own() -> None:
+    record = logging.LogRecord("lib", logging.WARNING, "path", 1, "%s went wrong", ("It",), None)
+    with capture_logs() as logs:
+        Foreign().emit(record)
+    assert logs == [{"event": "It went wrong", "logger": "lib", "exc_info": None, "log_level": "warning"}]
+
+
+TELLS = """
+import logging, structlog
+from app.observe import configure_logging
+configure_logging("info")
+log = structlog.get_logger()
+log.debug("unheard")
+structlog.contextvars.bind_contextvars(request_id="mine")
+log.info("heard", api_key="hidden", to="a@example.org")
+logging.getLogger("httpx").info("GET https://example.org/?token=hidden")
+logging.getLogger("lib").warning("warned")
+logging.getLogger("uvicorn.error").info("started")
+def fail(password):
+    unsaid = "hidden"
+    raise ValueError("for a@example.org")
+try:
+    fail("hidden")
+except ValueError:
+    log.exception("failed")
+"""
+
+
+def test_a_process_tells_json_and_nothing_else() -> None:
+    done = subprocess.run([sys.executable, "-c", TELLS], capture_output=True, text=True, timeout=30, check=True)
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.stderr == ""
+    assert [(line["event"], line["level"]) for line in told] == [
+        ("heard", "info"),
+        ("warned", "warning"),
+        ("started", "info"),
+        ("failed", "error"),
+    ]
+    assert told[0] | {"timestamp": ""} == {
+        "event": "heard",
+        "level": "info",
+        "timestamp": "",
+        "request_id": "mine",
+        "api_key": "[redacted]",
+        "to": "[email]",
+    }
+    assert "hidden" not in done.stdout
+    assert "@" not in done.stdout
+    [failure] = told[3]["exception"]
+    assert (failure["exc_type"], failure["exc_value"]) == ("ValueError", "for [email]")
+    assert [frame["name"] for frame in failure["frames"]] == ["<module>", "fail"]
+
+
+async def test_the_caller_is_in_every_line_of_a_request(app: FastAPI, client: httpx.AsyncClient) -> None:
+    seen = {}
+
+    def look(_logger: Any, _method: str, event: Any) -> Any:
+        seen.update(get_contextvars())
+        raise structlog.DropEvent
+
+    with capture_logs() as logs:
+        structlog.get_config()["processors"].insert(0, look)
+        await client.get("/v1/invoices?limit=0", headers=bearer("write") | {"X-Request-Id": "mine"})
+    assert not logs
+    assert seen == {"request_id": "mine", "caller": "the write"}

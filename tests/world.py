@@ -1,0 +1,124 @@
+"""The service behind one client, the simulated providers on sockets, and a clock for tests to move."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+from app.main import create_app
+from app.settings import Mode, Settings
+from app.simulator import SandboxProtocol, create_sandbox, credentials
+
+SERVICE = "http://gatehouse.test"
+ADMIN = "sandbox-admin-key"
+SHOPPER = {"email": "a@example.org", "name": "A. Reader"}
+
+# A create that each kind of provider accepts.
+ORDERS: dict[str, dict[str, Any]] = {
+    "sellapp": {"customer": SHOPPER, "items": [{"variant_id": "1001", "quantity": 1}]},
+    "bluetape": {"amount": "120.50", "currency": "USD", "customer": SHOPPER, "description": "Boards"},
+    "turinpay": {"amount": "23.00", "currency": "EUR"},
+    "generic": {"amount": "49.90", "currency": "EUR"},
+}
+
+
+@dataclass
+class Hands:
+    """A clock that tests can move forward; it ticks with the real one in between."""
+
+    ahead: timedelta = field(default_factory=timedelta)
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def pass_time(self, **time: float) -> None:
+        self.ahead += timedelta(**time)
+
+
+@dataclass
+class World:
+    http: httpx.AsyncClient
+    sandbox: httpx.AsyncClient
+    app: FastAPI
+    clock: Hands
+
+    async def create(self, provider: str, **fields: Any) -> httpx.Response:
+        return await self.http.post("/v1/invoices", json={"provider": provider, **ORDERS[provider], **fields})
+
+    async def created(self, provider: str, **fields: Any) -> dict[str, Any]:
+        answer = await self.create(provider, **fields)
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+    async def read(self, id: str, **query: Any) -> dict[str, Any]:
+        answer = await self.http.get(f"/v1/invoices/{id}", params=query)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def checkout(self, id: str, **fields: Any) -> httpx.Response:
+        return await self.http.post(f"/v1/invoices/{id}/checkout", json=fields)
+
+    async def settle(self, provider: str, reference: str, outcome: str, notify: str = "none") -> None:
+        answer = await self.sandbox.post(
+            f"/_control/{provider}/settle", json={"reference": reference, "outcome": outcome, "notify": notify}
+        )
+        assert answer.status_code == 200, answer.text
+
+    async def arm(self, provider: str, operation: str, fault: str, **more: Any) -> None:
+        answer = await self.sandbox.post(
+            f"/_control/{provider}/faults", json={"operation": operation, "fault": fault, **more}
+        )
+        assert answer.status_code < 300, answer.text
+
+    async def requests(self, provider: str) -> list[dict[str, Any]]:
+        return (await self.sandbox.get(f"/_control/{provider}/requests")).json()["data"]
+
+
+@asynccontextmanager
+async def open_world(database_url: str, **settings: Any) -> AsyncIterator[World]:
+    clock = Hands()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        app = create_app(
+            Settings(_env_file=None, database_url=database_url, **{"provider_timeout": 2, **settings}),
+            provider_settings=credentials(url),
+            mode=Mode.SANDBOX,
+            public_url=SERVICE,
+            clock=clock,
+        )
+        inside = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=inside, base_url=SERVICE) as knock:
+            stage = create_sandbox(url, notify=SERVICE, http=knock)
+            async with serving(stage, listener), app.router.lifespan_context(app):
+                headers = {"Authorization": f"Bearer {ADMIN}"}
+                async with (
+                    httpx.AsyncClient(transport=inside, base_url=SERVICE, headers=headers) as http,
+                    httpx.AsyncClient(base_url=url) as sandbox,
+                ):
+                    yield World(http=http, sandbox=sandbox, app=app, clock=clock)
+
+
+@asynccontextmanager
+async def serving(application: Any, listener: socket.socket) -> AsyncIterator[None]:
+    """Serve on a socket that is already bound, in this loop, until the block is left."""
+    config = uvicorn.Config(
+        application, log_config=None, access_log=False, ws="none", http=SandboxProtocol, timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+    server.config.load()
+    server.lifespan = config.lifespan_class(config)
+    await server.startup([listener])
+    beat = asyncio.create_task(server.main_loop())
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await beat
+        await server.shutdown([listener])
