@@ -2,7 +2,7 @@
 
 import asyncio
 import select
-from ssl import SSLError, SSLZeroReturnError
+from ssl import SSLError
 from typing import Literal, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -97,7 +97,6 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         self._end(None if self._headed and not self._framed and self._is_clean_end() else "closed")
-        self.alive = False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._end("closed")
@@ -114,7 +113,7 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._status = self._parser.get_status_code()
-        if 100 <= self._status < 200 and self._status != 101:
+        if 100 <= self._status < 200:
             return
         if self._status < 200 or self._parser.get_http_version() not in ("1.0", "1.1"):
             raise HttpParserError("no final status of HTTP/1")
@@ -129,7 +128,7 @@ class Connection(asyncio.Protocol):
             self._body.append(body)
 
     def on_message_complete(self) -> None:
-        if self._headed:
+        if self._headed and not self._complete:
             self._complete = True
             self.alive = self._parser.should_keep_alive() and not self._transport.get_write_buffer_size()
 
@@ -148,8 +147,6 @@ class Connection(asyncio.Protocol):
         tls = self._transport.get_extra_info("ssl_object")
         try:
             return tls is None or not tls.read(1)
-        except SSLZeroReturnError:
-            return True
         except SSLError:
             return False
 

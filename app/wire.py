@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import zip_longest
 from socket import SOCK_STREAM, gaierror
-from ssl import CERT_REQUIRED, SSLContext, SSLError
+from ssl import SSLContext, SSLError
 from typing import Any, Literal
 
 import httpx
@@ -238,6 +238,6 @@ def _limits(extensions: MutableMapping[str, Any]) -> tuple[float, float, int]:
 
 def _verifying(ssl: SSLContext | None) -> SSLContext:
     ssl = ssl or httpx.create_ssl_context(trust_env=False)
-    if not ssl.check_hostname or ssl.verify_mode is not CERT_REQUIRED:
+    if not ssl.check_hostname:
         raise ValueError("certificates and host names are always verified")
     return ssl

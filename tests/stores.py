@@ -1,6 +1,8 @@
 """The two databases that the store is tested on: a real PostgreSQL server, and SQLite files."""
 
+import asyncio
 import os
+import shutil
 import signal
 import tempfile
 import warnings
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from app.storage.engine import open_engine
-from app.storage.store import Store
+from app.storage.store import Store, migrate
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it looks for a folder that only a desktop has
@@ -37,10 +39,10 @@ class Server:
     process: PostgresServer
     numbers: Iterator[int] = field(default_factory=count)
 
-    def new_database(self) -> str:
-        """The address of an empty one."""
+    def new_database(self, template: str = "template1") -> str:
+        """The address of an empty one, or of a copy."""
         name = f"store_{next(self.numbers)}"
-        self.process.psql(f"CREATE DATABASE {name};")
+        self.process.psql(f"CREATE DATABASE {name} TEMPLATE {template};")
         return self.process.get_uri(database=name)
 
     @contextmanager
@@ -77,20 +79,32 @@ def memory() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def postgres(memory: Path) -> Iterator[Server]:
+    """Its first database, store_0, is at head, for others to be copied from."""
     process = get_server(memory / "postgres", cleanup_mode="delete")
     process.psql(IN_A_HURRY)
-    yield Server(process)
+    server = Server(process)
+    asyncio.run(migrate(server.new_database()))
+    yield server
     process.cleanup()
+
+
+@pytest.fixture(scope="session")
+def sqlite_at_head(memory: Path) -> Path:
+    file = memory / "at_head.db"
+    asyncio.run(migrate(f"sqlite:///{file}"))
+    return file
 
 
 @pytest.fixture
 def postgresql_url(postgres: Server) -> str:
-    return postgres.new_database()
+    return postgres.new_database("store_0")
 
 
 @pytest.fixture
-def sqlite_file(memory: Path) -> Path:
-    return Path(tempfile.mkdtemp(dir=memory)) / "gatehouse.db"
+def sqlite_file(memory: Path, sqlite_at_head: Path) -> Path:
+    file = Path(tempfile.mkdtemp(dir=memory)) / "gatehouse.db"
+    shutil.copy(sqlite_at_head, file)
+    return file
 
 
 @pytest.fixture
@@ -98,16 +112,43 @@ def sqlite_url(sqlite_file: Path) -> str:
     return f"sqlite:///{sqlite_file}"
 
 
+@pytest.fixture
+def empty_postgresql_url(postgres: Server) -> str:
+    return postgres.new_database()
+
+
+@pytest.fixture
+def empty_sqlite_url(memory: Path) -> str:
+    return f"sqlite:///{tempfile.mkdtemp(dir=memory)}/gatehouse.db"
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store_url(request: pytest.FixtureRequest) -> str:
+    """The address of a store without any invoice, on each of the databases."""
     url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest) -> str:
+    """The address of a database without any table, on each of them."""
+    url: str = request.getfixturevalue(f"empty_{request.param}_url")
     return url
 
 
 @pytest.fixture
 async def store(store_url: str) -> AsyncIterator[Store]:
-    """An empty store at head, on each of the databases."""
     async with open_engine(store_url) as engine:
-        store = Store(engine)
-        await store.migrate()
-        yield store
+        yield Store(engine)
+
+
+@pytest.fixture
+async def sqlite_store(sqlite_url: str) -> AsyncIterator[Store]:
+    async with open_engine(sqlite_url) as engine:
+        yield Store(engine)
+
+
+@pytest.fixture
+async def postgresql_store(postgresql_url: str) -> AsyncIterator[Store]:
+    async with open_engine(postgresql_url) as engine:
+        yield Store(engine)

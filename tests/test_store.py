@@ -5,7 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -30,8 +30,11 @@ from tests.stores import Server
 
 pytestmark = pytest.mark.anyio
 
-memory, postgres, store, store_url = stores.memory, stores.postgres, stores.store, stores.store_url
-postgresql_url, sqlite_file, sqlite_url = stores.postgresql_url, stores.sqlite_file, stores.sqlite_url
+memory, sqlite_at_head, postgres = stores.memory, stores.sqlite_at_head, stores.postgres
+sqlite_file, sqlite_url, postgresql_url = stores.sqlite_file, stores.sqlite_url, stores.postgresql_url
+empty_sqlite_url, empty_postgresql_url = stores.empty_sqlite_url, stores.empty_postgresql_url
+store_url, empty_url, store = stores.store_url, stores.empty_url, stores.store
+sqlite_store, postgresql_store = stores.sqlite_store, stores.postgresql_store
 
 NOW = datetime(2026, 11, 25, 8, 0, 0, 123_456, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -377,31 +380,25 @@ def place(invoice: Invoice) -> tuple[datetime, str]:
         {"after": (NOW - 500 * SECOND, "inv_x"), "status": Status.PENDING},
     ],
 )
-async def test_a_page_costs_the_same_whatever_else_there_is(sqlite_url: str, query: dict[str, Any]) -> None:
-    async with open_engine(sqlite_url) as engine:
-        store = Store(engine)
-        await store.migrate()
-        await crowd(store, 1_000)
-        few = await steps(store, lambda: store.page(Query(limit=20, **query), NOW))
-        await crowd(store, 4_000)
-        assert await steps(store, lambda: store.page(Query(limit=20, **query), NOW)) < 1.3 * few + 200
+async def test_a_page_costs_the_same_whatever_else_there_is(sqlite_store: Store, query: dict[str, Any]) -> None:
+    await crowd(sqlite_store, 1_000)
+    few = await steps(sqlite_store, lambda: sqlite_store.page(Query(limit=20, **query), NOW))
+    await crowd(sqlite_store, 4_000)
+    assert await steps(sqlite_store, lambda: sqlite_store.page(Query(limit=20, **query), NOW)) < 1.3 * few + 200
 
 
-async def test_recording_and_taking_in_cost_the_same_whatever_else_there_is(sqlite_url: str) -> None:
-    async with open_engine(sqlite_url) as engine:
-        store = Store(engine)
-        await store.migrate()
+async def test_recording_and_taking_in_cost_the_same_whatever_else_there_is(sqlite_store: Store) -> None:
 
-        async def record() -> None:
-            [invoice] = await stored(store, an_invoice())
-            known = seen(our_id=invoice.id, linked_reference="l-1")
-            await store.change(invoice.id, lambda old: told(old, reference=known.reference))
-            await store.adopt("acme", [known, seen()], found, echo)
+    async def record() -> None:
+        [invoice] = await stored(sqlite_store, an_invoice())
+        known = seen(our_id=invoice.id, linked_reference="l-1")
+        await sqlite_store.change(invoice.id, lambda old: told(old, reference=known.reference))
+        await sqlite_store.adopt("acme", [known, seen()], found, echo)
 
-        await crowd(store, 1_000)
-        few = await steps(store, record)
-        await crowd(store, 4_000)
-        assert await steps(store, record) < 1.3 * few + 200
+    await crowd(sqlite_store, 1_000)
+    few = await steps(sqlite_store, record)
+    await crowd(sqlite_store, 4_000)
+    assert await steps(sqlite_store, record) < 1.3 * few + 200
 
 
 async def crowd(store: Store, number: int) -> None:
@@ -566,17 +563,14 @@ async def test_nothing_is_both_recorded_and_adopted(store: Store) -> None:
     assert not any(invoice.adopted for invoice in await store.page(Query(limit=100), NOW))
 
 
-async def test_a_list_without_news_disturbs_no_writer(sqlite_url: str, sqlite_file: Path) -> None:
-    async with open_engine(sqlite_url) as engine:
-        store = Store(engine)
-        await store.migrate()
-        known = seen()
-        await adopt(store, known)
-        in_doubt = an_invoice()
-        await store.reserve(in_doubt)
-        with closing(sqlite3.connect(sqlite_file, isolation_level=None)) as writer:
-            writer.execute("BEGIN IMMEDIATE")
-            await store.adopt("acme", [known, seen(created_at=NOW)], found, echo)
+async def test_a_list_without_news_disturbs_no_writer(sqlite_store: Store, sqlite_file: Path) -> None:
+    known = seen()
+    await adopt(sqlite_store, known)
+    in_doubt = an_invoice()
+    await sqlite_store.reserve(in_doubt)
+    with closing(sqlite3.connect(sqlite_file, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        await sqlite_store.adopt("acme", [known, seen(created_at=NOW)], found, echo)
 
 
 # The schema
@@ -590,21 +584,21 @@ async def test_the_migrations_make_the_tables(store: Store) -> None:
     assert await store.engine.read(differences) == []
 
 
-async def test_many_who_migrate_at_once_migrate_once(store_url: str) -> None:
-    async with open_engine(store_url) as engine:
+async def test_many_who_migrate_at_once_migrate_once(empty_url: str) -> None:
+    async with open_engine(empty_url) as engine:
         await asyncio.gather(*(Store(engine).migrate() for _ in range(4)))
         assert await Store(engine).is_current()
 
 
-async def test_many_processes_that_migrate_at_once_migrate_once(postgresql_url: str) -> None:
-    await asyncio.gather(*(migrate(postgresql_url) for _ in range(4)))
-    await migrate(postgresql_url)
-    async with open_engine(postgresql_url) as engine:
+async def test_many_processes_that_migrate_at_once_migrate_once(empty_postgresql_url: str) -> None:
+    await asyncio.gather(*(migrate(empty_postgresql_url) for _ in range(4)))
+    await migrate(empty_postgresql_url)
+    async with open_engine(empty_postgresql_url) as engine:
         assert await Store(engine).is_current()
 
 
-async def test_a_store_without_its_schema_is_not_ready(store_url: str) -> None:
-    async with open_engine(store_url) as engine:
+async def test_a_store_without_its_schema_is_not_ready(empty_url: str) -> None:
+    async with open_engine(empty_url) as engine:
         store = Store(engine)
         assert not await store.is_current()
         with pytest.raises(Overloaded, match="behind"):
@@ -628,11 +622,9 @@ async def write(store: Store, statement: str) -> None:
 # What carries it
 
 
-async def test_a_reader_cannot_write(sqlite_url: str) -> None:
-    async with open_engine(sqlite_url) as engine:
-        await Store(engine).migrate()
-        with pytest.raises(Overloaded) as refused:
-            await engine.read(lambda connection: connection.execute(text("DELETE FROM invoices")).rowcount)
+async def test_a_reader_cannot_write(sqlite_store: Store) -> None:
+    with pytest.raises(Overloaded) as refused:
+        await sqlite_store.engine.read(lambda connection: connection.execute(text("DELETE FROM invoices")).rowcount)
     assert "readonly" in str(refused.value.__cause__)
 
 
@@ -649,7 +641,6 @@ async def test_who_is_cancelled_harms_nobody(store: Store) -> None:
 
 
 async def test_what_is_under_way_is_finished_before_the_store_closes(store_url: str) -> None:
-    await migrate(store_url)
     invoices = [an_invoice() for _ in range(8)]
     async with open_engine(store_url) as engine:
         tasks = [asyncio.create_task(Store(engine).reserve(invoice)) for invoice in invoices]
@@ -657,14 +648,6 @@ async def test_what_is_under_way_is_finished_before_the_store_closes(store_url: 
     await asyncio.gather(*tasks)
     async with open_engine(store_url) as engine:
         assert len(await ids(Store(engine))) == 8
-
-
-@pytest.fixture
-async def sqlite_store(sqlite_url: str) -> AsyncIterator[Store]:
-    async with open_engine(sqlite_url) as engine:
-        store = Store(engine)
-        await store.migrate()
-        yield store
 
 
 async def test_sqlite_keeps_what_it_has_answered(sqlite_store: Store) -> None:
@@ -805,14 +788,6 @@ def test_a_file_that_is_no_database_is_refused(sqlite_url: str, sqlite_file: Pat
 # PostgreSQL that is not well
 
 
-@pytest.fixture
-async def postgres_store(postgresql_url: str) -> AsyncIterator[Store]:
-    async with open_engine(postgresql_url) as engine:
-        store = Store(engine)
-        await store.migrate()
-        yield store
-
-
 async def outcomes(*works: Any) -> tuple[list[type], float]:
     """What came of each, and after how many seconds of all."""
     began = time.monotonic()
@@ -820,51 +795,51 @@ async def outcomes(*works: Any) -> tuple[list[type], float]:
     return [type(answer) for answer in answers], time.monotonic() - began
 
 
-async def test_a_frozen_server_is_given_up_and_used_again(postgres: Server, postgres_store: Store) -> None:
-    [invoice] = await stored(postgres_store, a_pending())
+async def test_a_frozen_server_is_given_up_and_used_again(postgres: Server, postgresql_store: Store) -> None:
+    [invoice] = await stored(postgresql_store, a_pending())
     with postgres.frozen():
         answers, seconds = await outcomes(
-            postgres_store.ping(),
-            postgres_store.invoice(invoice.id),
-            *(postgres_store.reserve(an_invoice()) for _ in range(20)),
+            postgresql_store.ping(),
+            postgresql_store.invoice(invoice.id),
+            *(postgresql_store.reserve(an_invoice()) for _ in range(20)),
         )
         assert (answers, seconds < 3) == ([Overloaded] * 22, True)
-        answers, seconds = await outcomes(postgres_store.ping())
+        answers, seconds = await outcomes(postgresql_store.ping())
         assert (answers, seconds < 3) == ([Overloaded], True)
-    await postgres_store.change(invoice.id, lambda old: told(old, version=2))
-    assert invoice.id in await ids(postgres_store)
+    await postgresql_store.change(invoice.id, lambda old: told(old, version=2))
+    assert invoice.id in await ids(postgresql_store)
 
 
 async def test_a_store_closes_though_its_server_is_frozen(postgres: Server, postgresql_url: str) -> None:
     async with open_engine(postgresql_url) as engine:
-        await Store(engine).migrate()
+        await Store(engine).ping()
         began = time.monotonic()
         with postgres.frozen():
             await engine.close()
             assert time.monotonic() - began < 3
 
 
-async def test_a_server_that_was_down_is_used_again(postgres: Server, postgres_store: Store) -> None:
-    await asyncio.gather(*(postgres_store.reserve(an_invoice()) for _ in range(30)))
+async def test_a_server_that_was_down_is_used_again(postgres: Server, postgresql_store: Store) -> None:
+    await asyncio.gather(*(postgresql_store.reserve(an_invoice()) for _ in range(30)))
     with postgres.down():
-        answers, seconds = await outcomes(postgres_store.ping(), postgres_store.reserve(an_invoice()))
+        answers, seconds = await outcomes(postgresql_store.ping(), postgresql_store.reserve(an_invoice()))
         assert (answers, seconds < 2) == ([Overloaded] * 2, True)
-    answers, _ = await outcomes(*(postgres_store.reserve(an_invoice()) for _ in range(30)))
+    answers, _ = await outcomes(*(postgresql_store.reserve(an_invoice()) for _ in range(30)))
     assert answers == [type(None)] * 30
 
 
-async def test_a_restart_between_two_calls_is_not_noticed(postgres: Server, postgres_store: Store) -> None:
-    await asyncio.gather(*(postgres_store.reserve(an_invoice()) for _ in range(30)))
+async def test_a_restart_between_two_calls_is_not_noticed(postgres: Server, postgresql_store: Store) -> None:
+    await asyncio.gather(*(postgresql_store.reserve(an_invoice()) for _ in range(30)))
     with postgres.down():
         pass
     answers, _ = await outcomes(
-        *(postgres_store.reserve(an_invoice()) for _ in range(15)), *(ids(postgres_store) for _ in range(15))
+        *(postgresql_store.reserve(an_invoice()) for _ in range(15)), *(ids(postgresql_store) for _ in range(15))
     )
     assert answers == [type(None)] * 15 + [list] * 15
 
 
-async def test_a_server_need_not_be_up_yet(postgres: Server, postgresql_url: str) -> None:
-    async with open_engine(postgresql_url) as engine:
+async def test_a_server_need_not_be_up_yet(postgres: Server, empty_postgresql_url: str) -> None:
+    async with open_engine(empty_postgresql_url) as engine:
         with postgres.down(), pytest.raises(Overloaded):
             await Store(engine).migrate()
         await Store(engine).migrate()
@@ -875,32 +850,32 @@ async def test_each_spelling_of_the_address_is_understood(postgresql_url: str, p
     await migrate(postgresql_url.replace("postgresql", prefix, 1) + "&sslmode=disable")
 
 
-async def test_what_takes_too_long_is_overload(postgres_store: Store) -> None:
-    [invoice] = await stored(postgres_store, a_pending())
+async def test_what_takes_too_long_is_overload(postgresql_store: Store) -> None:
+    [invoice] = await stored(postgresql_store, a_pending())
 
     def holding(connection: Connection) -> None:
         connection.execute(text("SELECT id FROM invoices FOR UPDATE")).all()
         connection.execute(text("SELECT pg_sleep(9)")).all()
 
     answers, seconds = await outcomes(
-        postgres_store.engine.write(holding), postgres_store.change(invoice.id, lambda old: told(old, version=2))
+        postgresql_store.engine.write(holding), postgresql_store.change(invoice.id, lambda old: told(old, version=2))
     )
     assert (answers[0], seconds < 3) == (Overloaded, True)
 
 
-async def test_who_would_wait_too_long_for_a_connection_is_told_at_once(postgres_store: Store) -> None:
+async def test_who_would_wait_too_long_for_a_connection_is_told_at_once(postgresql_store: Store) -> None:
     def slow(connection: Connection) -> None:
         connection.execute(text("SELECT pg_sleep(1.5)")).all()
 
-    busy = [asyncio.create_task(postgres_store.engine.write(slow)) for _ in range(10)]
+    busy = [asyncio.create_task(postgresql_store.engine.write(slow)) for _ in range(10)]
     await asyncio.sleep(0.1)
-    answers, seconds = await outcomes(*(postgres_store.ping() for _ in range(5)))
+    answers, seconds = await outcomes(*(postgresql_store.ping() for _ in range(5)))
     assert (answers, seconds < 1.3) == ([Overloaded] * 5, True)
     await asyncio.gather(*busy)
 
 
-async def test_of_two_in_each_others_way_both_get_through(postgres_store: Store) -> None:
-    one, two = await stored(postgres_store, a_pending(), a_pending())
+async def test_of_two_in_each_others_way_both_get_through(postgresql_store: Store) -> None:
+    one, two = await stored(postgresql_store, a_pending(), a_pending())
 
     def both(first: Invoice, second: Invoice) -> Callable[[Connection], None]:
         def work(connection: Connection) -> None:
@@ -910,17 +885,17 @@ async def test_of_two_in_each_others_way_both_get_through(postgres_store: Store)
 
         return work
 
-    await asyncio.gather(postgres_store.engine.write(both(one, two)), postgres_store.engine.write(both(two, one)))
-    assert [(await stored_again(postgres_store, invoice)).version for invoice in (one, two)] == [3, 3]
+    await asyncio.gather(postgresql_store.engine.write(both(one, two)), postgresql_store.engine.write(both(two, one)))
+    assert [(await stored_again(postgresql_store, invoice)).version for invoice in (one, two)] == [3, 3]
 
 
 def raise_version(connection: Connection, id: str) -> None:
     connection.execute(text("UPDATE invoices SET version = version + 1 WHERE id = :id"), {"id": id})
 
 
-async def test_a_change_of_the_schema_beneath_us_is_not_noticed(postgres_store: Store) -> None:
-    [invoice] = await stored(postgres_store, a_pending())
-    await write(postgres_store, "ALTER TABLE invoices ALTER COLUMN version TYPE bigint")
-    await write(postgres_store, "ALTER TABLE invoices ADD COLUMN later text")
-    assert await postgres_store.invoice(invoice.id) == invoice
-    await postgres_store.change(invoice.id, lambda old: told(old, version=2))
+async def test_a_change_of_the_schema_beneath_us_is_not_noticed(postgresql_store: Store) -> None:
+    [invoice] = await stored(postgresql_store, a_pending())
+    await write(postgresql_store, "ALTER TABLE invoices ALTER COLUMN version TYPE bigint")
+    await write(postgresql_store, "ALTER TABLE invoices ADD COLUMN later text")
+    assert await postgresql_store.invoice(invoice.id) == invoice
+    await postgresql_store.change(invoice.id, lambda old: told(old, version=2))

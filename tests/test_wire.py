@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
-import os
 import random
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -60,9 +61,24 @@ async def get(wire: httpx.AsyncBaseTransport, url: str, **extensions: float) -> 
 async def settled(peer: Peer, still_open: int = 0) -> None:
     """Let the peer see what the wire has done; it closes all connections but these."""
     await asyncio.sleep(0.002)
+    await until(lambda: peer.open <= still_open)
+
+
+async def until(happened: Callable[[], bool]) -> None:
     async with asyncio.timeout(2):
-        while peer.open > still_open:
+        while not happened():  # noqa: ASYNC110  any condition
             await asyncio.sleep(0.002)
+
+
+@contextlib.contextmanager
+def black_hole(address: str, port: int) -> Iterator[None]:
+    """Nobody takes up a connection to this address."""
+    with socket.create_server((address, port), backlog=0) as server, contextlib.ExitStack() as crowd:
+        for _ in range(4):
+            sock = crowd.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(server.getsockname())
+        yield
 
 
 # What is never sent
@@ -83,13 +99,10 @@ async def test_an_unknown_name_is_not_sent(wire: Wire) -> None:
 
 
 async def test_a_connection_that_nobody_takes_up_is_not_sent(wire: Wire) -> None:
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as server, contextlib.ExitStack() as crowd:
-        for _ in range(4):
-            sock = crowd.enter_context(socket.socket())
-            sock.setblocking(False)
-            sock.connect_ex(server.getsockname())
-        with pytest.raises(NotSent) as caught:
-            await post(wire, f"http://127.0.0.1:{server.getsockname()[1]}", connect_seconds=0.1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with black_hole("127.0.0.1", port), pytest.raises(NotSent) as caught:
+        await asyncio.wait_for(post(wire, f"http://127.0.0.1:{port}", connect_seconds=0.1), 3)
     assert caught.value.why == "timeout"
 
 
@@ -121,9 +134,19 @@ async def hangs_up_first(line: Line) -> None:
     line.close()
 
 
-@pytest.mark.parametrize(
-    ("script", "why"), [(silent, "timeout"), (talks_first, "tls"), (hangs_up_first, "refused")]
-)
+@pytest.mark.parametrize("script", [talks_first, hangs_up_first])
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+async def test_a_connection_that_is_dead_when_it_is_made_is_not_sent_to(
+    wire: Wire, authority: trustme.CA, script: Script, secure: bool
+) -> None:
+    async with open_peer(script, tls=served_by(authority, "127.0.0.1") if secure else None) as peer:
+        with pytest.raises((NotSent, MaybeSent), match=r"refused|closed|unreadable") as caught:
+            await asyncio.wait_for(post(wire, peer.url), 3)
+        await settled(peer)
+        assert peer.times_seen(MARK) <= isinstance(caught.value, MaybeSent)
+
+
+@pytest.mark.parametrize(("script", "why"), [(silent, "timeout"), (talks_first, "tls"), (hangs_up_first, "refused")])
 async def test_a_handshake_that_does_not_end_is_not_sent(wire: Wire, script: Script, why: str) -> None:
     async with open_peer(script) as peer:
         with pytest.raises(NotSent) as caught:
@@ -155,7 +178,7 @@ async def test_a_deadline_that_has_passed_is_not_sent(wire: Wire) -> None:
         assert peer.times_seen(MARK) == 0
 
 
-ILLEGAL = {
+ILLEGAL: dict[str, dict[str, Any]] = {
     "a line feed in a value": {"headers": [(b"X-Note", b"a\r\nX-Other: b")]},
     "a null in a value": {"headers": [(b"X-Note", b"a\0b")]},
     "a carriage return in a value": {"headers": [(b"X-Note", b"a\rb")]},
@@ -177,10 +200,10 @@ ILLEGAL = {
 @pytest.mark.parametrize("flaw", ILLEGAL)
 async def test_what_http_has_no_form_for_is_not_sent(wire: Wire, flaw: str) -> None:
     async with open_peer(serving) as peer:
-        url = ILLEGAL[flaw].get("url", "http://127.0.0.1:{port}/").format(port=peer.port)
-        rest = {"method": "POST", "content": MARK} | {k: v for k, v in ILLEGAL[flaw].items() if k != "url"}
+        parts = {"method": "POST", "url": peer.url, "content": MARK} | ILLEGAL[flaw]
+        request = httpx.Request(**parts | {"url": parts["url"].format(port=peer.port)})
         with pytest.raises(NotSent):
-            await wire.handle_async_request(httpx.Request(url=url, **rest))
+            await wire.handle_async_request(request)
         await settled(peer)
         assert not any(line.seen for line in peer.lines)
 
@@ -284,10 +307,13 @@ BROKEN: dict[str, tuple[str, Script]] = {
     "the start of another answer": ("unreadable", answering(OK + b"H")),
     "a second answer": ("unreadable", answering(OK + OK)),
     "a body of a 204": ("unreadable", answering(b"HTTP/1.1 204 No Content\r\n\r\nok")),
-    "a head of 100 kB": ("too_large", answering(HEAD + b"X-Large: " + b"." * 100_000 + b"\r\nContent-Length: 0\r\n\r\n")),
+    "a head of 100 kB": (
+        "too_large",
+        answering(HEAD + b"X-Large: " + b"." * 100_000 + b"\r\nContent-Length: 0\r\n\r\n"),
+    ),
     "a head of 100 kB in pieces": ("too_large", answering(HEAD, *[b"X-More: " + b"." * 990 + b"\r\n"] * 100)),
     "a head without end": ("too_large", answering(HEAD + b"X-Large: ", *[b"." * 1000] * 100)),
-    "hints without end": ("too_large", answering(*[b"HTTP/1.1 103 Hints\r\nLink: " + b"." * 970 + b"\r\n\r\n"] * 100)),
+    "hints without end": ("too_large", answering(*[b"HTTP/1.1 103 Hints\r\nX: " + b"." * 970 + b"\r\n\r\n"] * 100)),
     "a large body": ("too_large", answering(HEAD + b"Content-Length: 500000\r\n\r\n", b"." * 500_000)),
     "a body without end": (
         "too_large",
@@ -297,19 +323,31 @@ BROKEN: dict[str, tuple[str, Script]] = {
 }
 
 
-@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
-@pytest.mark.parametrize("fault", BROKEN)
+BROKEN_UNDER_TLS = [
+    "a dripping body",
+    "a body that stops",
+    "a close",
+    "a reset",
+    "a close in the body",
+    "a close between chunks",
+    "a status below any",
+    "garbage after the body",
+    "a large body",
+    "a head of 100 kB",
+]
+
+
+@pytest.mark.parametrize(
+    ("fault", "secure"), [*((fault, False) for fault in BROKEN), *((fault, True) for fault in BROKEN_UNDER_TLS)]
+)
 async def test_a_request_that_was_seen_may_have_been_sent(
     wire: Wire, authority: trustme.CA, fault: str, secure: bool
 ) -> None:
     why, script = BROKEN[fault]
-    tls = served_by(authority, "127.0.0.1") if secure else None
-    if secure and fault == "a half close":
-        pytest.skip("TLS has none")
-    async with open_peer(script, tls=tls) as peer:
+    async with open_peer(script, tls=served_by(authority, "127.0.0.1") if secure else None) as peer:
         began = asyncio.get_running_loop().time()
         with pytest.raises(MaybeSent) as caught:
-            await post(wire, peer.url, seconds=0.1 if why == "timeout" else 5.0, cap=200_000)
+            await post(wire, peer.url, seconds=0.3 if why == "timeout" else 5.0, cap=200_000)
         took = asyncio.get_running_loop().time() - began
         await settled(peer)
         assert caught.value.why == why
@@ -351,8 +389,18 @@ async def test_a_request_that_only_half_left_may_have_been_sent(wire: Wire) -> N
 
 ANSWERED: dict[str, tuple[bytes, int, bytes, bool]] = {
     "a length": (OK, 200, b"ok", True),
-    "chunks": (HEAD + b"Transfer-Encoding: Chunked\r\n\r\n1\r\no\r\n1;x=y\r\nk\r\n0\r\nX-Late: 1\r\n\r\n", 200, b"ok", True),
-    "early hints first": (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nLink: </a>\r\n\r\n" + OK, 200, b"ok", True),
+    "chunks": (
+        HEAD + b"Transfer-Encoding: Chunked\r\n\r\n1\r\no\r\n1;x=y\r\nk\r\n0\r\nX-Late: 1\r\n\r\n",
+        200,
+        b"ok",
+        True,
+    ),
+    "early hints first": (
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nLink: </a>\r\n\r\n" + OK,
+        200,
+        b"ok",
+        True,
+    ),
     "no content": (b"HTTP/1.1 204 No Content\r\n\r\n", 204, b"", True),
     "not modified": (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", 304, b"", True),
     "no reason": (b"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok", 200, b"ok", True),
@@ -402,16 +450,17 @@ async def test_tls_cut_off_below_is_no_end_of_an_answer(wire: Wire, authority: t
         assert caught.value.why == "closed"
 
 
-@pytest.mark.parametrize("framing", [b"Content-Length: 9", b"Transfer-Encoding: chunked", b"X-None: 1"])
-async def test_a_head_has_no_body(wire: Wire, framing: bytes) -> None:
-    async with open_peer(answering(HEAD + framing + b"\r\n\r\n")) as peer:
+@pytest.mark.parametrize("rest", [b"", b"3\r\nabc\r\n0\r\n\r\n"], ids=["alone", "with a body all the same"])
+@pytest.mark.parametrize("framing", [b"Content-Length: 13", b"Transfer-Encoding: chunked", b"X-None: 1"])
+async def test_a_head_has_no_body(wire: Wire, framing: bytes, rest: bytes) -> None:
+    async with open_peer(answering(HEAD + framing + b"\r\n\r\n" + rest)) as peer:
         response = await wire.handle_async_request(httpx.Request("HEAD", peer.url))
         assert (response.status_code, response.content) == (200, b"")
         await settled(peer)
 
 
 async def test_a_response_is_ready_to_be_used(wire: Wire) -> None:
-    answer = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-A: 1\r\nx-a: 2\r\nContent-Length: 7\r\n\r\n{"a":1}'
+    answer = HEAD + b'Content-Type: application/json\r\nX-A: 1\r\nx-a: 2\r\nContent-Length: 7\r\n\r\n{"a":1}'
     async with open_peer(answering(answer)) as peer, httpx.AsyncClient(transport=wire) as client:
         response = await client.get(peer.url)
         assert response.json() == {"a": 1}
@@ -545,13 +594,25 @@ async def test_an_answer_to_a_request_that_is_still_being_written_ends_the_conne
 
 async def test_an_idle_connection_is_closed_in_time(trust: ssl.SSLContext) -> None:
     async with Wire(ssl=trust, idle=0.05) as wire, open_peer(serving) as peer:
-        for _ in range(3):
-            await get(wire, peer.url)
-            await asyncio.sleep(0.02)
-        assert len(peer.lines) == 1
+        await get(wire, peer.url)
         await settled(peer)
         await get(wire, peer.url)
         assert len(peer.lines) == 2
+
+
+@pytest.mark.parametrize(("idle", "seconds"), [(0.1, 5.0), (5.0, 0.1)], ids=["idle", "seconds"])
+async def test_what_is_over_does_not_end_the_next_call(trust: ssl.SSLContext, idle: float, seconds: float) -> None:
+    async def script(line: Line) -> None:
+        while True:
+            if b"/slow" in await line.request():
+                await asyncio.sleep(0.2)
+            await line.send(OK)
+
+    async with Wire(ssl=trust, idle=idle) as wire, open_peer(script) as peer:
+        await get(wire, peer.url)
+        await get(wire, peer.url, seconds=seconds)
+        assert (await get(wire, peer.url + "/slow")).content == b"ok"
+        assert len(peer.lines) == 1
 
 
 async def test_a_connection_that_is_overdue_is_not_used(trust: ssl.SSLContext) -> None:
@@ -645,7 +706,7 @@ async def test_a_closed_wire_keeps_nothing(trust: ssl.SSLContext) -> None:
 
 
 def open_files() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def moody(line: Line) -> None:
@@ -703,8 +764,7 @@ async def test_a_slot_that_was_just_given_to_a_cancelled_call_goes_to_the_next(t
 async def test_a_cancelled_call_closes_its_connection(wire: Wire, delay: float) -> None:
     async with open_peer(answering(HEAD, b"Content-Length: 9\r\n\r\n", b"...", pause=0.02)) as peer:
         call = asyncio.create_task(post(wire, peer.url))
-        while not peer.times_seen(MARK):
-            await asyncio.sleep(0.001)
+        await until(lambda: peer.times_seen(MARK) == 1)
         await asyncio.sleep(delay)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -722,19 +782,8 @@ class Names(asyncio.SelectorEventLoop):
         super().__init__()
         self.addresses = addresses
 
-    async def getaddrinfo(self, host, port, **_):
+    async def getaddrinfo(self, host, port, **_):  # noqa: ARG002
         return [(family, socket.SOCK_STREAM, 6, "", (address, port)) for family, address in self.addresses]
-
-
-@contextlib.contextmanager
-def black_hole(address: str, port: int) -> Iterator[None]:
-    """Nobody takes up a connection to this address."""
-    with socket.create_server((address, port), backlog=0) as server, contextlib.ExitStack() as crowd:
-        for _ in range(4):
-            sock = crowd.enter_context(socket.socket())
-            sock.setblocking(False)
-            sock.connect_ex(server.getsockname())
-        yield
 
 
 SIX, FOUR = socket.AF_INET6, socket.AF_INET

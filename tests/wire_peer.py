@@ -44,7 +44,7 @@ class Line(asyncio.Protocol):
     def eof_received(self) -> None:
         self._news.set()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self.gone = True
         self._news.set()
 

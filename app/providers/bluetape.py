@@ -135,6 +135,7 @@ class BlueTape(provider.Provider):
         said = self.complaint(answer)
         if answer.status == HTTPStatus.CONFLICT and "already canceled" not in (said.message or ""):
             raise Rejected(f"{self.name} answered 409 to cancel.", provider=self.name, complaint=said)
+        answer.read(dict[str, Any])
         return Snapshot(reference=reference, status=Status.CANCELED)
 
     @override

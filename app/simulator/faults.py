@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
@@ -42,9 +43,9 @@ class Faults:
     def arm(self, fault: Fault) -> None:
         self._armed.append(fault)
 
-    def take(self, operation: str | None) -> Fault | None:
+    def take(self, operations: AbstractSet[str | None]) -> Fault | None:
         for place, fault in enumerate(self._armed):
-            if fault.operation == operation:
+            if fault.operation in operations:
                 self._armed[place : place + 1] = [replace(fault, times=fault.times - 1)] if fault.times > 1 else []
                 return fault
         return None

@@ -23,12 +23,13 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One call of the provider's API; no fault befalls an unnamed one."""
+    """One call of the provider's API; no fault befalls an unnamed one. `serves`: what else it is the only call for."""
 
     name: str | None
     method: str
     path: str
     act: Callable[[Ask], Reply]
+    serves: frozenset[str] = frozenset()
 
 
 class Player(ABC):

@@ -47,7 +47,7 @@ def _api(player: Player, operation: Operation) -> Endpoint:
         def act() -> Reply:
             return player.answer(operation, ask)
 
-        fault = player.desk.faults.take(operation.name)
+        fault = player.desk.faults.take(operation.serves | {operation.name})
         return act() if fault is None else misbehave(Scene(fault=fault, victim=player, act=act))
 
     return answer

@@ -61,9 +61,10 @@ class TurinPay(Player):
     amounts = frozenset({"price"})
 
     def operations(self) -> Iterable[Operation]:
+        """An intent cannot be read and opens no session: whoever wants its state or its checkout reads invoices."""
         yield Operation("create", "POST", "/intents", self.create)
-        yield Operation("list", "GET", "/invoice", self.browse)
-        yield Operation("get", "GET", "/invoices/{id}", self.get)
+        yield Operation("list", "GET", "/invoice", self.browse, frozenset({"get", "checkout"}))
+        yield Operation("get", "GET", "/invoices/{id}", self.get, frozenset({"checkout"}))
 
     def refuse(self, status: int, message: str) -> Reply:
         return Reply(status, {"success": False, "message": message})

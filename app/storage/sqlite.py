@@ -158,13 +158,11 @@ def lock_beside(path: Path) -> IO[str]:
     """Hold the file `<path>.lock` until it is closed."""
     try:
         file = path.with_name(f"{path.name}.lock").open("w")
-    except OSError as error:
-        raise StoreUnusable(f"The SQLite file cannot be used: {error.strerror}.") from error
-    try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        file.close()
         raise StoreInUse("Another process uses this SQLite file, which serves one; PostgreSQL serves many.") from error
+    except OSError as error:
+        raise StoreUnusable(f"The SQLite file cannot be used: {error.strerror}.") from error
     return file
 
 
