@@ -38,8 +38,14 @@ types: install
 
 check: lint types test
 
+define AS_YAML
+import sys, yaml, json
+yaml.safe_dump(json.load(sys.stdin), sys.stdout, sort_keys=False, allow_unicode=True, width=120)
+endef
+export AS_YAML
+
 openapi: install
-	$(BIN)/gatehouse openapi > openapi/gatehouse.yaml
+	$(BIN)/gatehouse openapi | $(BIN)/python -c "$$AS_YAML" > openapi/gatehouse.yaml
 
 # Every lock, from pyproject.toml; what is shipped is pinned as it is tested. ARGS=--upgrade moves each pin to its newest.
 lock: install

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, NoReturn
 
+import msgspec
 import typer
 import uvicorn
 from rich.console import Console
 
+from app.api.openapi import document
 from app.main import create_app
 from app.observe import configure_logging
 from app.providers import WrongSettings, kinds
@@ -70,6 +72,12 @@ class Beside(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+@app.command()
+def openapi() -> None:
+    """Print the API's description, as JSON."""
+    print(msgspec.json.format(msgspec.json.encode(document(create_app(Settings(), provider_settings={})))).decode())  # noqa: T201
 
 
 async def serve_with_sandbox(settings: Settings, host: str, port: int, sandbox_port: int) -> None:

@@ -93,6 +93,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     api.install(app, public_url=public, keys=keys_of(settings, mode, host))
     return app

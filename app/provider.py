@@ -127,8 +127,8 @@ class Options(BaseModel):
 class Provider(BaseModel):
     """The fields of a provider are its settings; building one validates them.
 
-    `name` is what callers call this account, `timeout` is in seconds for one whole operation. An operation that a provider
-    lacks is not defined by its class; its sheet says so. `currencies` None means any that the provider's assets name.
+    `name` is what callers call this account, `timeout` is in seconds for one whole operation. An operation that a
+    provider lacks is not defined by its class; its sheet says so. `currencies` None means any that the provider's assets name.
     `required` are the fields of a create that it cannot do without, for the sheet. `list_every` is the least number of
     seconds between two reads of its list. `example` is a create that it accepts, for the documentation.
     """

@@ -4,8 +4,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests.world import World, open_world
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _plain_logs() -> None:
+    """Log lines as they are in service: one line each, without the locals of a traceback."""
+    structlog.configure(processors=[structlog.processors.JSONRenderer()])
 
 
 @pytest.fixture

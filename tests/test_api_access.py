@@ -2,13 +2,15 @@
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
 import pytest
 from pydantic import SecretStr
 
+from app.api.deps import Asks
 from app.api.keys import Key, Keys, Role
+from app.api.schemas import Nothing
 from tests.doors import ROLES, SECRETS, bare, bearer, behind_doors, is_problem, knocking, pointers, world_of_roles
 from tests.world import ORDERS, World
 
@@ -109,6 +111,17 @@ async def test_a_wrong_key_is_no_key(authorization: str, client: httpx.AsyncClie
 async def test_the_scheme_may_be_written_in_any_case(client: httpx.AsyncClient) -> None:
     answer = await client.get("/v1/providers", headers={"Authorization": f"bEARER {SECRETS['read']}"})
     assert answer.status_code == 200
+
+
+async def test_a_read_may_be_kept_for_a_higher_role() -> None:
+    app, kept = bare(), Asks(Role.ADMIN, Nothing)
+
+    @app.get("/kept")
+    async def secret(_query: Annotated[Nothing, kept.required]) -> None: ...
+
+    async with knocking(behind_doors(app)) as client:
+        assert (await client.get("/kept", headers=bearer("admin"))).status_code == 200
+        is_problem(await client.get("/kept", headers=bearer("write")), 403, "forbidden")
 
 
 def test_a_key_may_have_a_twin_while_it_is_rotated() -> None:

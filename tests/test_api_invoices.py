@@ -5,13 +5,15 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
 from jsonschema import Draft202012Validator
 from structlog.testing import capture_logs
 
 from app.api.cursors import cursor, position
+from app.api.invoices import known
+from app.domain.errors import NotFound
 from app.domain.invoice import Invoice, Status
 from app.providers import kinds
 from tests.doors import bearer, is_problem, pointers, world_of_roles
@@ -107,6 +109,13 @@ async def test_an_id_that_could_never_be_one_is_not_found_like_any_other(id: str
         await world.http.post(f"/v1/invoices/{id}/cancel"),
     ]
     assert {is_problem(answer, 404, "not_found")["detail"] for answer in answers} == {"There is no such invoice."}
+
+
+@pytest.mark.parametrize("id", ODD_IDS)
+def test_an_odd_id_never_reaches_the_store(id: str) -> None:
+    assert known(UNKNOWN_ID) == UNKNOWN_ID
+    with pytest.raises(NotFound):
+        known(unquote(id))
 
 
 async def test_an_operator_may_see_the_providers_last_word(world: World, schemas: Any) -> None:

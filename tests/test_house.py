@@ -285,6 +285,7 @@ PLANTS = [
     ("layers", "app/domain/planted.py", "app.service"),
     ("layers", "app/exchange.py", "app.storage"),
     ("wire", "app/service/planted.py", "app.wire"),
+    ("connection", "app/service/planted.py", "app.connection"),
     ("providers-independent", "app/providers/planted.py", f"app.providers.{KIND}"),
     ("providers-pure", "app/providers/planted.py", "time"),
     ("settings", "app/service/planted.py", "app.settings"),

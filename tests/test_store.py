@@ -373,6 +373,7 @@ def place(invoice: Invoice) -> tuple[datetime, str]:
         {"provider": "rare"},
         {"provider": "acme"},
         {"status": Status.DISPUTED},
+        {"status": Status.PENDING, "provider": "rare"},
         {"order_id": "o-1", "provider": "acme", "status": Status.PENDING},
         {"provider_invoice_id": "r-1"},
         {"provider_invoice_id": "r-1", "provider": "acme", "status": Status.PENDING, "order_id": "o-9"},
@@ -527,6 +528,20 @@ async def stored_again(store: Store, invoice: Invoice) -> Invoice:
     return again
 
 
+async def test_a_snapshot_that_fits_two_invoices_of_ours_spoils_no_other(store: Store) -> None:
+    in_doubt, owner = await stored(store, an_invoice(), a_pending())
+    good = await stored(store, a_pending(), a_pending())
+    await adopt(
+        store,
+        seen(reference=good[0].reference, status=Status.COMPLETED),
+        seen(our_id=in_doubt.id, reference=owner.reference, status=Status.COMPLETED),
+        seen(reference=good[1].reference, status=Status.COMPLETED),
+    )
+    assert [(await stored_again(store, one)).status for one in good] == [Status.COMPLETED] * 2
+    assert await store.invoice(in_doubt.id) == in_doubt
+    assert await store.invoice(owner.id) == owner
+
+
 async def test_a_list_of_any_length_is_taken_in(store: Store) -> None:
     snapshots = [seen(created_at=NOW - number * SECOND) for number in range(2 * TOGETHER + 1)]
     await adopt(store, *snapshots)
@@ -595,6 +610,19 @@ async def test_many_processes_that_migrate_at_once_migrate_once(empty_postgresql
     await migrate(empty_postgresql_url)
     async with open_engine(empty_postgresql_url) as engine:
         assert await Store(engine).is_current()
+
+
+async def test_a_change_of_the_schema_that_fails_leaves_all_as_it_was(store: Store) -> None:
+    def alter(connection: Connection) -> None:
+        connection.execute(text("ALTER TABLE invoices ADD COLUMN later text"))
+        connection.execute(text("UPDATE alembic_version SET version_num = NULL"))
+
+    with pytest.raises(DBAPIError):
+        await store.engine.alter(alter)
+    assert await store.is_current()
+    await write(store, "ALTER TABLE invoices ADD COLUMN later text")
+    with pytest.raises(IntegrityError, match=r"(?i)foreign key"):
+        await store.change((await stored(store, a_pending()))[0].id, lambda old: (old, [an_event(an_invoice())]))
 
 
 async def test_a_store_without_its_schema_is_not_ready(empty_url: str) -> None:

@@ -85,6 +85,7 @@ class World:
 async def open_world(database_url: str, **settings: Any) -> AsyncIterator[World]:
     clock = Hands()
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         app = create_app(
             Settings(_env_file=None, database_url=database_url, **{"provider_timeout": 2, **settings}),

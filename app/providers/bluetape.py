@@ -86,6 +86,13 @@ class BlueTape(provider.Provider):
     create_recovery: ClassVar[Recovery] = "by_reference"
     required: ClassVar[tuple[str, ...]] = ("amount", "currency", "customer.email or customer.phone")
     Options: ClassVar[type[provider.Options]] = Options
+    example: ClassVar[Mapping[str, Any]] = {
+        "amount": "120.50",
+        "currency": "USD",
+        "order_id": "order-17",
+        "description": "Boards",
+        "customer": {"email": "a@example.org", "name": "A. Reader"},
+    }
 
     base_url: HttpUrl = HttpUrl("https://api.bluetape.com/genericBthubService")
     api_key: Secret

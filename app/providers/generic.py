@@ -119,6 +119,13 @@ class Generic(provider.Provider):
     create_recovery: ClassVar[Recovery] = "by_reference"
     required: ClassVar[tuple[str, ...]] = ("amount", "currency")
     Options: ClassVar[type[provider.Options]] = Options
+    example: ClassVar[Mapping[str, Any]] = {
+        "amount": "49.90",
+        "currency": "EUR",
+        "order_id": "order-17",
+        "redirect_url": "https://shop.example/thanks",
+        "redirect_button_title": "Back to the shop",
+    }
 
     base_url: HttpUrl = HttpUrl("https://api.kunapay.io")
     api_key: Secret = SecretStr("")

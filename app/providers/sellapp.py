@@ -118,6 +118,11 @@ class SellApp(provider.Provider):
     create_recovery: ClassVar[Recovery] = "by_search"
     required: ClassVar[tuple[str, ...]] = ("customer.email", "items.variant_id")
     Options: ClassVar[type[provider.Options]] = Options
+    example: ClassVar[Mapping[str, Any]] = {
+        "customer": {"email": "a@example.org"},
+        "items": [{"variant_id": "1001", "quantity": 1}],
+        "order_id": "order-17",
+    }
 
     base_url: HttpUrl = HttpUrl("https://sell.app/api")
     api_key: Secret

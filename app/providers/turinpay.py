@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, ClassVar, cast
+from typing import Annotated, Any, ClassVar, cast
 from urllib.parse import quote
 
 import msgspec
@@ -66,6 +66,7 @@ class TurinPay(Provider):
     create_recovery: ClassVar[Recovery] = "safe_to_repeat"
     required: ClassVar[tuple[str, ...]] = ("amount", "currency")
     list_every: ClassVar[int] = 30
+    example: ClassVar[Mapping[str, Any]] = {"amount": "23.00", "currency": "EUR", "order_id": "order-17"}
 
     base_url: HttpUrl = HttpUrl("https://api.turinpay.com")
     api_key: Secret

@@ -132,12 +132,14 @@ class Voyage(Generic[T]):
             task.cancel()
 
     def _attempt(self) -> T:
-        self.raw = None
-        with self.pool.connect() as connection:
-            self.raw = connection.connection.driver_connection
-            result = self.work(connection)
-            self._commit(connection)
-            return result
+        try:
+            with self.pool.connect() as connection:
+                self.raw = connection.connection.driver_connection
+                result = self.work(connection)
+                self._commit(connection)
+                return result
+        finally:
+            self.raw = None
 
     @staticmethod
     def _commit(connection: Connection) -> None:

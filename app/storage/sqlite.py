@@ -5,6 +5,7 @@ import fcntl
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -134,10 +135,11 @@ class Sqlite:
         """Without foreign keys, or a table that is made anew would take the rows that refer to it along."""
         with self._writing.connect() as connection:
             driver_of(connection).execute("PRAGMA foreign_keys=OFF")
-            with connection.begin():
-                result = work(connection)
-            connection.invalidate()
-        return result
+            try:
+                with connection.begin():
+                    return work(connection)
+            finally:
+                connection.invalidate()
 
     def _prove(self) -> None:
         try:
@@ -156,14 +158,17 @@ class Sqlite:
 
 def lock_beside(path: Path) -> IO[str]:
     """Hold the file `<path>.lock` until it is closed."""
-    try:
-        file = path.with_name(f"{path.name}.lock").open("w")
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise StoreInUse("Another process uses this SQLite file, which serves one; PostgreSQL serves many.") from error
-    except OSError as error:
-        raise StoreUnusable(f"The SQLite file cannot be used: {error.strerror}.") from error
-    return file
+    with ExitStack() as unless_it_is_held:
+        try:
+            file = unless_it_is_held.enter_context(path.with_name(f"{path.name}.lock").open("w"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            reason = "Another process uses this SQLite file, which serves one; PostgreSQL serves many."
+            raise StoreInUse(reason) from error
+        except OSError as error:
+            raise StoreUnusable(f"The SQLite file cannot be used: {error.strerror}.") from error
+        unless_it_is_held.pop_all()
+        return file
 
 
 def prepare(pool: Engine, pragmas: tuple[str, ...], begin: str) -> None:

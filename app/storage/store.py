@@ -1,6 +1,7 @@
 """Every query we make; a method of the store is one whole transaction."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -12,6 +13,7 @@ from sqlalchemy import (
     Connection,
     Executable,
     Integer,
+    Row,
     Select,
     Text,
     bindparam,
@@ -49,6 +51,9 @@ COLUMNS = tuple(column.name for column in invoices.columns)
 
 class ReferenceTaken(Exception):
     """The provider's id is another invoice's already."""
+
+    def __init__(self, invoice: Invoice) -> None:
+        super().__init__(f"{invoice.provider} has another invoice under an id of {invoice.id}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,13 +123,13 @@ NEWEST = (
     .order_by(invoices.c.created_at.desc(), invoices.c.id.desc())
     .limit(bindparam("limit", type_=Integer))
 )
-# From the most to the least telling: the first that is asked for finds, by its index, and the others sift.
 EQUAL: Mapping[str, Sequence[ColumnElement[str]]] = {
     "provider_invoice_id": (invoices.c.reference, invoices.c.linked_reference),
     "order_id": (invoices.c.order_id,),
     "status": (invoices.c.status,),
     "provider": (invoices.c.provider,),
 }
+TELLING = ("provider_invoice_id", "order_id")
 BETWEEN: Mapping[str, ColumnElement[bool]] = {
     "created_after": invoices.c.created_at > bindparam("created_after"),
     "created_before": invoices.c.created_at < bindparam("created_before"),
@@ -175,8 +180,9 @@ class Store:
     ) -> None:
         """Take in what a provider lists, some hundred in one transaction: decide on what we know, adopt what we don't.
 
-        What is younger than a create in doubt may be what came of it, and is left alone. Usually there is nothing new,
-        and one query that disturbs no writer tells.
+        What is younger than a create in doubt may be what came of it, and is left alone; a change that would take a
+        reference from another invoice of ours is left out. Usually there is nothing new, and one query that disturbs no
+        writer tells.
         """
         for start in range(0, len(seen), TOGETHER):
             intake = Intake(provider, seen[start : start + TOGETHER], adopt, decide)
@@ -223,22 +229,20 @@ class Intake:
     decide: Callable[[Invoice, Snapshot], Decided]
 
     def news(self, connection: Connection, known: Select[Any] | None = None) -> News:
-        """Those to adopt, and the changes of those we know, each from what the one before it left."""
+        """Those to adopt, and what becomes of those we know, each with all that is said of it."""
         find = self._known(connection, KNOWN if known is None else known)
         strangers: dict[str, Snapshot] = {}
-        latest: dict[str, Invoice] = {}
-        changes: list[tuple[Invoice, Decided]] = []
+        changes: dict[str, tuple[Invoice, Decided]] = {}
         for snapshot in self.seen:
             invoice = find(snapshot)
             if invoice is None:
                 strangers.setdefault(snapshot.reference, snapshot)
                 continue
-            before = latest.get(invoice.id, invoice)
-            now, facts = self.decide(before, snapshot)
-            if facts or now != before:
-                changes.append((before, (now, facts)))
-                latest[invoice.id] = now
-        return self._certain(connection, list(strangers.values())), changes
+            before, (now, told) = changes.get(invoice.id, (invoice, (invoice, ())))
+            later, facts = self.decide(now, snapshot)
+            if facts or later != now:
+                changes[invoice.id] = before, (later, [*told, *facts])
+        return self._certain(connection, list(strangers.values())), list(changes.values())
 
     def take(self, connection: Connection, *, alone: bool) -> None:
         """`alone`: nobody else writes meanwhile, so that nothing is adopted that is being recorded just now."""
@@ -246,7 +250,8 @@ class Intake:
             connection.execute(ALONE)
         strangers, changes = self.news(connection, KNOWN_TO_CHANGE)
         for before, decided in changes:
-            write(connection, before, decided)
+            with suppress(ReferenceTaken), connection.begin_nested():
+                write(connection, before, decided)
         if alone and strangers:
             connection.execute(ADOPT, [columns(self.adopt(snapshot)) for snapshot in strangers])
 
@@ -281,11 +286,13 @@ class Intake:
 
 @cache
 def page_of(filters: frozenset[str]) -> Select[Any]:
-    asked = [name for name in EQUAL if name in filters]
+    """What tells most finds, by its index, and the others sift; where nothing tells much, all find."""
+    telling = next((name for name in TELLING if name in filters), None)
     page = NEWEST.where(*(BETWEEN[name] for name in BETWEEN if name in filters))
-    for name in asked:
-        found_by = EQUAL[name] if name == asked[0] else [sifting(column) for column in EQUAL[name]]
-        page = page.where(or_(*(column == bindparam(name, type_=column.type) for column in found_by)))
+    for name in EQUAL:
+        if name in filters:
+            by = EQUAL[name] if telling in (name, None) else [sifting(column) for column in EQUAL[name]]
+            page = page.where(or_(*(column == bindparam(name, type_=column.type) for column in by)))
     return page
 
 
@@ -321,18 +328,18 @@ def take_reference(connection: Connection, invoice: Invoice, values: Mapping[str
     owner = {**key, "whose": invoice.provider, "first": invoice.reference, "second": invoice.linked_reference}
     try:
         if connection.execute(CHANGE_IF_FREE, {**owner, **values}).rowcount == 0:
-            for rival, adopted in connection.execute(RIVALS, owner).all():
-                absorb(connection, invoice, rival, adopted=adopted)
+            absorb(connection, invoice, connection.execute(RIVALS, owner).all())
             connection.execute(CHANGE, {**key, **values})
     except IntegrityError as error:
-        raise ReferenceTaken(f"{invoice.provider} has another invoice under this id.") from error
+        raise ReferenceTaken(invoice) from error
 
 
-def absorb(connection: Connection, invoice: Invoice, rival: str, *, adopted: bool) -> None:
-    if not adopted:
-        raise ReferenceTaken(f"{invoice.provider} has another invoice under this id.")
-    connection.execute(HAND_OVER_EVENTS, {"rival": rival, "key": invoice.id})
-    connection.execute(REMOVE, {"key": rival})
+def absorb(connection: Connection, invoice: Invoice, rivals: Sequence[Row[str, bool]]) -> None:
+    if not all(adopted for _, adopted in rivals):
+        raise ReferenceTaken(invoice)
+    for rival, _ in rivals:
+        connection.execute(HAND_OVER_EVENTS, {"rival": rival, "key": invoice.id})
+        connection.execute(REMOVE, {"key": rival})
 
 
 def columns(invoice: Invoice, names: Iterable[str] = FIELDS) -> dict[str, Any]:

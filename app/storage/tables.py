@@ -131,6 +131,7 @@ in_doubt = invoices.c.reference.is_(None) & (invoices.c.status == literal_column
 Index(None, invoices.c.created_at, invoices.c.id)
 Index(None, invoices.c.provider, invoices.c.created_at, invoices.c.id)
 Index(None, invoices.c.status, invoices.c.created_at, invoices.c.id)
+Index(None, invoices.c.provider, invoices.c.status, invoices.c.created_at, invoices.c.id)
 Index(None, invoices.c.order_id, invoices.c.created_at, invoices.c.id)
 Index(
     "ix_invoices_in_doubt",

@@ -52,6 +52,7 @@ def create_invoices() -> None:
     op.create_index("ix_invoices_created_at_id", "invoices", ["created_at", "id"])
     op.create_index("ix_invoices_provider_created_at_id", "invoices", ["provider", "created_at", "id"])
     op.create_index("ix_invoices_status_created_at_id", "invoices", ["status", "created_at", "id"])
+    op.create_index("ix_invoices_provider_status_created_at_id", "invoices", ["provider", "status", "created_at", "id"])
     op.create_index("ix_invoices_order_id_created_at_id", "invoices", ["order_id", "created_at", "id"])
     op.create_index(
         "ix_invoices_in_doubt",

@@ -1,0 +1,69 @@
+"""The README's session works as printed, against the service as `make run` starts it."""
+
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+README = Path(__file__).parent.parent / "README.md"
+SESSION = re.findall(r"```console\n(.*?)```", README.read_text(), re.DOTALL)
+MARK = "-- end of one command --"
+
+
+def free_ports() -> tuple[int, int]:
+    with closing(socket.create_server(("127.0.0.1", 0))) as one, closing(socket.create_server(("127.0.0.1", 0))) as two:
+        return one.getsockname()[1], two.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]:
+    service, sandbox = free_ports()
+    command = [Path(sys.executable).parent / "gatehouse", "serve", f"--port={service}", f"--sandbox-port={sandbox}"]
+    with subprocess.Popen(command, cwd=tmp_path_factory.mktemp("run"), stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_for(f"http://127.0.0.1:{service}/readyz")
+            yield service, sandbox
+        finally:
+            process.terminate()
+
+
+def wait_for(url: str) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            urlopen(url).close()  # noqa: S310  # our own loopback address
+        except OSError:
+            assert time.monotonic() < deadline, "it was not up within 20 s"
+            time.sleep(0.1)
+        else:
+            return
+
+
+def turns() -> list[tuple[str, str]]:
+    """Each command with what is printed below it."""
+    found: list[tuple[str, str]] = []
+    for line in "".join(SESSION).splitlines():
+        if line.startswith("$ "):
+            found.append((line[2:], ""))
+        else:
+            found[-1] = (found[-1][0], found[-1][1] + line)
+    return found
+
+
+def test_the_session_works_as_printed(ports: tuple[int, int]) -> None:
+    script = f"\necho; echo '{MARK}'\n".join(command for command, _ in turns())
+    for printed, actual in zip(("8000", "8001"), ports, strict=True):
+        script = script.replace(f"127.0.0.1:{printed}", f"127.0.0.1:{actual}")
+    run = subprocess.run(
+        ["/bin/bash", "-euo", "pipefail", "-c", script], capture_output=True, text=True, timeout=50, check=True
+    )
+    for (command, expected), actual in zip(turns(), run.stdout.split(MARK), strict=True):
+        pattern = ".*".join(re.escape(part) for part in expected.split("…"))
+        assert re.fullmatch(pattern, actual.strip(), re.DOTALL), f"{command}\nprinted {actual}\nexpected {expected}"
