@@ -14,6 +14,7 @@ Reply = tuple[int, Headers, bytes]
 LENGTHS = (b"content-length", b"transfer-encoding")
 
 _CODINGS = {b"transfer-encoding": b"chunked", b"content-encoding": b"identity"}
+_FRAMING = {*LENGTHS, *_CODINGS}
 _HEAD_LIMIT = 64 * 1024
 
 
@@ -117,9 +118,9 @@ class Connection(asyncio.Protocol):
             return
         if self._status < 200 or self._parser.get_http_version() not in ("1.0", "1.1"):
             raise HttpParserError("no final status of HTTP/1")
-        headers = [(name.lower(), value.lower()) for name, value in self._headers]
-        lengths = sum(name in LENGTHS for name, _ in headers)
-        if lengths > 1 or any(value != _CODINGS.get(name, value) for name, value in headers):
+        framing = [(key, value.lower()) for name, value in self._headers if (key := name.lower()) in _FRAMING]
+        lengths = sum(key in LENGTHS for key, _ in framing)
+        if lengths > 1 or any(value != _CODINGS.get(key, value) for key, value in framing):
             raise HttpParserError("a body that can't be told from its headers")
         self._headed, self._framed, self._complete = True, lengths == 1, self._bodiless
 

@@ -92,7 +92,7 @@ class Exchange:
             except StopIteration as done:
                 self.lane(provider).drift += strange_words(done.value)
                 return done.value  # type: ignore[no-any-return]
-            except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+            except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
                 self.lane(provider).drift += 1
                 raise self._unreadable(trip, f"cannot read its answer to {operation}") from error
             answer = await self._ask(trip, call)
@@ -217,7 +217,7 @@ def caused(error: ProviderError, cause: Exception) -> ProviderError:
 def complaint_of(provider: Provider, answer: Answer) -> Complaint:
     try:
         return provider.complaint(answer)
-    except (LookupError, TypeError, ValueError, AttributeError):
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
         return Complaint(http_status=answer.status)
 
 

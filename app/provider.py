@@ -6,7 +6,7 @@ as httpx's own auth flows do. It cannot sleep, retry, forget a timeout or log a 
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -21,6 +21,9 @@ T = TypeVar("T")
 
 ONE_ANSWER = 2 * 1024 * 1024
 WHOLE_LIST = 32 * 1024 * 1024
+
+# How far a provider's clock may be off.
+CLOCK_SKEW = timedelta(seconds=60)
 
 OPERATIONS: Mapping[str, str] = {
     "create": "create_invoice",
@@ -98,6 +101,11 @@ class Order:
     redirect_button_title: str | None = None
     options: Any = None
 
+    def may_be(self, seen: Snapshot) -> bool:
+        """It was made no earlier than this, by clocks that need not agree, and for the same amount if one was asked."""
+        late_enough = seen.created_at is None or seen.created_at >= self.created_at - CLOCK_SKEW
+        return late_enough and (self.amount is None or seen.amount == self.amount)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
@@ -128,9 +136,10 @@ class Provider(BaseModel):
     """The fields of a provider are its settings; building one validates them.
 
     `name` is what callers call this account, `timeout` is in seconds for one whole operation. An operation that a
-    provider lacks is not defined by its class; its sheet says so. `currencies` None means any that the provider's assets name.
+    provider lacks is not defined by its class; its sheet says so. `currencies` None means any that its assets name.
     `required` are the fields of a create that it cannot do without, for the sheet. `list_every` is the least number of
-    seconds between two reads of its list. `example` is a create that it accepts, for the documentation.
+    seconds between two reads of its list. `refund_looks`: how long after its completion an invoice is looked at again.
+    `example` is a create that it accepts, for the documentation.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -140,6 +149,7 @@ class Provider(BaseModel):
     create_recovery: ClassVar[Recovery]
     required: ClassVar[tuple[str, ...]] = ()
     list_every: ClassVar[int] = 0
+    refund_looks: ClassVar[tuple[timedelta, ...]] = ()
     example: ClassVar[Mapping[str, Any]] = {}
     Options: ClassVar[type[Options]] = Options
 
@@ -173,6 +183,10 @@ class Provider(BaseModel):
 
     def create_invoice(self, order: Order) -> Flow[Snapshot]:
         raise self._lacks("create")
+
+    def find_invoice(self, order: Order) -> Flow[Sequence[Snapshot]]:
+        """What may have come of a create whose answer is missing: everything there that looks like the order."""
+        raise self._lacks("find")
 
     def start_checkout(self, invoice: Invoice, redirect_url: str | None) -> Flow[Started]:
         """Open the payment page, or resume it."""

@@ -17,10 +17,10 @@ import msgspec
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from app.domain.errors import Complaint, PaymentError, UnsupportedOperation
+from app.domain.errors import Complaint, PaymentError, ProviderError, UnsupportedOperation
 from app.domain.invoice import Checkout, Customer, Invoice, Item, Snapshot, Status
 from app.domain.money import Money
-from app.provider import OPERATIONS, Answer, Call, Order, Provider
+from app.provider import ONE_ANSWER, OPERATIONS, Answer, Call, Order, Provider
 from app.providers import build, kinds
 
 T = TypeVar("T")
@@ -38,6 +38,7 @@ class Request(msgspec.Struct, forbid_unknown_fields=True):
     url: str
     headers: dict[str, str] = {}
     json: msgspec.Raw = msgspec.Raw()
+    cap: int = ONE_ANSWER
 
 
 class Response(msgspec.Struct, forbid_unknown_fields=True):
@@ -86,6 +87,7 @@ def provider_for(kind: str, settings: Mapping[str, str], now: datetime = NOW) ->
 def order_of(provider: Provider, given: Mapping[str, Any]) -> Order:
     told = dict(given)
     amount, customer, items = told.pop("amount", None), told.pop("customer", {}), told.pop("items", [])
+    options = told.pop("options", {})
     return Order(
         id=OURS,
         notification_url=f"https://gw.example/webhooks/{NAME}/{OURS}?token=t0ken",
@@ -93,7 +95,7 @@ def order_of(provider: Provider, given: Mapping[str, Any]) -> Order:
         amount=money(amount),
         customer=Customer(**customer),
         items=tuple(Item(**item) for item in items),
-        options=provider.Options.model_validate(told.pop("options", {})),
+        options=None if options is None else provider.Options.model_validate(options),
         **told,
     )
 
@@ -174,7 +176,7 @@ def play(provider: Provider, flow: Generator[Call, Answer, T], exchange: list[Tu
 
 def check(provider: Provider, call: Call, expected: Request) -> None:
     sent = {name.lower(): value for name, value in {**call.headers, **call.credentials}.items()}
-    assert (call.method, call.url) == (expected.method, expected.url)
+    assert (call.method, call.url, call.cap) == (expected.method, expected.url, expected.cap)
     assert {name.lower(): value for name, value in expected.headers.items()}.items() <= sent.items()
     assert written(call.body) == written(bytes(expected.json) or None)
     assert ("content-type" in sent) == (call.body is not None)
@@ -253,6 +255,8 @@ def test_a_conversation_goes_as_recorded(path: Path) -> None:
     provider = provider_for(path.parent.name, case.settings, case.now)
     try:
         outcome = outcome_of(provider, case)
+    except ProviderError as error:
+        outcome = [error.code, error.complaint.message]
     except PaymentError as error:
         outcome = error.code
     except SENSELESS:

@@ -113,7 +113,7 @@ async def test_each_status_has_one_meaning(
     assert error.complaint.http_status == status
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'{"id"', b"\xff", b'{"id": 5}'])
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'{"id"', b"\xff", b'{"id": 5}', b"[" * 100_000])
 async def test_an_answer_that_makes_no_sense_is_doubtful_after_a_write(
     exchange: Exchange, peer: Peer, body: bytes
 ) -> None:

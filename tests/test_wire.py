@@ -541,6 +541,14 @@ def test_certificates_are_always_verified() -> None:
 # Connections that are used again
 
 
+async def test_one_handshake_serves_many_calls(wire: Wire, authority: trustme.CA) -> None:
+    async with open_peer(serving, tls=served_by(authority, "127.0.0.1")) as peer:
+        for _ in range(3):
+            assert (await post(wire, peer.url)).content == b"ok"
+        assert len(peer.lines) == 1
+        assert peer.times_seen(MARK) == 3
+
+
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("end", [Line.close, Line.reset, Line.end_in_the_kernel])
 async def test_a_connection_that_ended_idle_is_replaced(wire: Wire, authority, end, secure: bool) -> None:
@@ -828,6 +836,20 @@ def test_the_first_address_that_answers_is_taken(trust: ssl.SSLContext, addresse
 
     with asyncio.Runner(loop_factory=lambda: Names(*addresses)) as runner:
         assert least <= runner.run(conversation()) <= most
+
+
+def test_another_address_is_left_alone_where_the_first_answers(trust: ssl.SSLContext) -> None:
+    async def conversation() -> None:
+        async with Wire(ssl=trust) as wire, open_peer(serving) as peer:
+            with socket.create_server(("127.0.0.2", peer.port)) as other:
+                other.setblocking(False)
+                await post(wire, f"http://several.example:{peer.port}")
+                await asyncio.sleep(0.3)
+                with pytest.raises(BlockingIOError):
+                    other.accept()
+
+    with asyncio.Runner(loop_factory=lambda: Names((FOUR, "127.0.0.1"), (FOUR, "127.0.0.2"))) as runner:
+        runner.run(conversation())
 
 
 def test_addresses_that_all_refuse_are_not_sent_to(trust: ssl.SSLContext) -> None:

@@ -17,7 +17,7 @@ from app.domain.errors import Fault, NotFound
 from app.domain.invoice import ID, Invoice
 from app.observe import note
 from app.service.views import InvoiceOut, ListOut, VisitOut, invoice_view
-from app.storage.store import Query
+from app.storage.pages import Query
 
 router = APIRouter(prefix="/v1/invoices", tags=["invoices"])
 

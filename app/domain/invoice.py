@@ -110,7 +110,10 @@ class Invoice:
 
     `reference` is the id that the provider's create gave, `linked_reference` the id of the payment that grew out of it
     where the provider has two. `adopted`: it was made elsewhere and found at the provider. `options` are the caller's
-    provider_options. `asked_until` is set while its create is under way. `raw` is the provider's last answer.
+    provider_options. `raw` is the provider's last answer.
+
+    Of its create: `sent_at` is when it was last sent, `asked_until` is set while it is under way, `doubted_at` when its
+    outcome was found to be doubtful. `due_at` is when to ask about it next if nobody tells, `asks` how often that was.
     """
 
     id: str
@@ -137,7 +140,11 @@ class Invoice:
     expires_at: datetime | None = None
     completed_at: datetime | None = None
     synced_at: datetime | None = None
+    sent_at: datetime | None = None
     asked_until: datetime | None = None
+    doubted_at: datetime | None = None
+    due_at: datetime | None = None
+    asks: int = 0
     version: int = 1
     raw: bytes = b""
 
@@ -150,9 +157,18 @@ class Invoice:
         return self.status in PAID
 
     @property
+    def in_doubt(self) -> bool:
+        """It is not known whether the provider created it."""
+        return self.status is Status.UNKNOWN and self.reference is None
+
+    @property
     def mismatched(self) -> bool:
         """The provider has it, but invoices something else than was asked."""
         return self.status is Status.UNKNOWN and self.reference is not None
+
+    def looks_like(self, other: "Invoice") -> bool:
+        """Nothing that a provider could tell them apart by differs."""
+        return asked_of(self) == asked_of(other)
 
     def contradicts(self, seen: Snapshot) -> bool:
         return None not in (self.amount, seen.amount) and self.amount != seen.amount
@@ -168,7 +184,10 @@ class Invoice:
 
     def doubted(self, at: datetime) -> Change:
         """No usable answer came to its create."""
-        return Change(invoice=replace(self, asked_until=None, updated_at=at), facts=("invoice.unknown",))
+        if not self.in_doubt or self.doubted_at is not None:
+            return Change(invoice=replace(self, asked_until=None))
+        doubted = replace(self, asked_until=None, doubted_at=at, updated_at=at)
+        return Change(invoice=doubted, facts=("invoice.unknown",))
 
     def _doubt(self, seen: Snapshot, at: datetime) -> Change:
         if self.finished or self.paid:
@@ -235,6 +254,17 @@ class Invoice:
             self.expires_at,
             self.completed_at,
         )
+
+
+def asked_of(invoice: Invoice) -> tuple[object, ...]:
+    return (
+        invoice.provider,
+        invoice.amount,
+        invoice.order_id,
+        invoice.description,
+        invoice.customer,
+        invoice.items,
+    )
 
 
 def merged(known: Checkout | None, seen: Checkout | None) -> Checkout | None:

@@ -19,7 +19,6 @@ NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}", re.ASCII)
 PLAINLY: Mapping[str, str] = {
     "missing": "is missing",
     "too_short": "is missing or empty",
-    "string_too_short": "is missing or empty",
     "extra_forbidden": "is not a setting of this kind",
 }
 
@@ -79,8 +78,7 @@ def misnamed(name: str, given: Mapping[str, Any], classes: Mapping[str, type[Pro
 
 
 def fault(name: str, found: Mapping[str, Any]) -> str:
-    what = PLAINLY.get(found["type"]) or found["msg"].removeprefix("Value error, ")
-    return f"{variable(name, *map(str, found['loc'][:1]))}: {what}"
+    return f"{variable(name, *map(str, found['loc'][:1]))}: {PLAINLY.get(found['type'], found['msg'])}"
 
 
 def variable(*parts: str) -> str:

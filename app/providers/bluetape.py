@@ -6,7 +6,8 @@ create answers 201 with `blueTapeId` and/or `details`, 409 where the id is taken
 list, what is appended to `redirectUrl`, and the contract of the callbacks: so it is polled.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from http import HTTPStatus
@@ -120,6 +121,11 @@ class BlueTape(provider.Provider):
         details = answer.read(Created).details or Details()
         return Snapshot(reference=order.id, status=Status.PENDING, amount=details.money(), raw=answer.body)
 
+    def find_invoice(self, order: Order) -> Flow[Sequence[Snapshot]]:
+        path = "/integration/invoice/{}/status"
+        answer = yield self.call("GET", path, order.id, accepts={HTTPStatus.NOT_FOUND})
+        return [] if answer.status == HTTPStatus.NOT_FOUND else [replace(self._seen(order.id, answer), our_id=order.id)]
+
     @override
     def start_checkout(self, invoice: Invoice, redirect_url: str | None) -> Flow[Started]:
         """A read, which tells the link and nothing of the status."""
@@ -159,9 +165,17 @@ class BlueTape(provider.Provider):
 
     def _status(self, reference: str) -> Flow[Snapshot]:
         answer = yield self.call("GET", "/integration/invoice/{}/status", reference)
+        return self._seen(reference, answer)
+
+    def _seen(self, reference: str, answer: Answer) -> Snapshot:
         seen = answer.read(Seen)
-        status = STATUSES.get(seen.status)
-        return Snapshot(reference=reference, status=status, word=seen.status, amount=seen.money(), raw=answer.body)
+        return Snapshot(
+            reference=reference,
+            status=STATUSES.get(seen.status),
+            word=seen.status,
+            amount=seen.money(),
+            raw=answer.body,
+        )
 
 
 def reference_of(invoice: Invoice) -> str:

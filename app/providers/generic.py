@@ -158,6 +158,14 @@ class Generic(provider.Provider):
         made = msgspec.json.decode(raw, type=Created)
         return Snapshot(reference=made.id, status=Status.PENDING, checkout=made.page(), raw=raw)
 
+    def find_invoice(self, order: Order) -> Flow[Sequence[Snapshot]]:
+        """By the order id that we gave it; where that is the shop's own, others may have it too."""
+        given, since = order.order_id or order.id, order.created_at - provider.CLOCK_SKEW
+        query = {"take": "100", "skip": "0", "externalOrderId": given, "createdFrom": since.isoformat()}
+        answer = yield self.call("GET", "/v1/invoice", query=query)
+        found = [snapshot(each) for each in msgspec.json.decode(unwrapped(answer.body), type=list[msgspec.Raw])]
+        return [each for each in found if each.our_id == order.id or (each.order_id == given and order.may_be(each))]
+
     @override
     def start_checkout(self, invoice: Invoice, redirect_url: str | None) -> Flow[Started]:
         """The link that its create gave; nothing is asked."""

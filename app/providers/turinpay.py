@@ -101,6 +101,11 @@ class TurinPay(Provider):
         intent = msgspec.json.decode(raw, type=Intent).checkout_id
         return Snapshot(reference=intent, status=Status.PENDING, checkout=self._page(intent), raw=raw)
 
+    def find_invoice(self, order: Order) -> Flow[Sequence[Snapshot]]:
+        """A payment that grew out of its intent. An intent that nobody opened cannot be seen, and has no payer."""
+        found = yield from self.list_invoices()
+        return [each for each in found if each.our_id == order.id]
+
     @override
     def start_checkout(self, invoice: Invoice, redirect_url: str | None) -> Flow[Started]:
         """Where the invoice is paid, once there is one; until then the page of its intent."""

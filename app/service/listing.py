@@ -13,7 +13,8 @@ from app.service.changes import adopted, apply
 from app.service.clock import Clock
 from app.service.flights import Flights
 from app.service.views import SourceOut, instant
-from app.storage.store import Query, Store
+from app.storage.pages import Query
+from app.storage.store import Store
 
 WAIT_SECONDS = 2.0
 

@@ -117,9 +117,14 @@ invoices = Table(
     Column("expires_at", Instant),
     Column("completed_at", Instant),
     Column("synced_at", Instant),
+    Column("sent_at", Instant),
     Column("asked_until", Instant),
+    Column("doubted_at", Instant),
+    Column("due_at", Instant),
+    Column("asks", Integer, nullable=False),
     Column("version", Integer, nullable=False),
     Column("raw", LargeBinary, nullable=False),
+    Column("taken_until", Instant),
     # The id comes first, so that it can be looked up without knowing whose it is.
     UniqueConstraint("reference", "provider"),
     UniqueConstraint("linked_reference", "provider"),
@@ -139,6 +144,24 @@ Index(
     invoices.c.created_at,
     sqlite_where=in_doubt,
     postgresql_where=in_doubt,
+)
+
+due = invoices.c.due_at.is_not(None)
+Index("ix_invoices_due_at", invoices.c.due_at, sqlite_where=due, postgresql_where=due)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("caller", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("invoice_id", Text, nullable=False),
+    Column("until", Instant),
+    Column("answer", LargeBinary),
+    Column("expires_at", Instant),
+    UniqueConstraint("caller", "value"),
+    Index(None, "expires_at"),
 )
 
 events = Table(

@@ -1,4 +1,4 @@
-"""Invoices and their events."""
+"""Invoices, idempotency keys and events."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,6 +9,7 @@ down_revision = None
 
 def upgrade() -> None:
     create_invoices()
+    create_idempotency_keys()
     create_events()
 
 
@@ -41,9 +42,14 @@ def create_invoices() -> None:
         sa.Column("expires_at", sa.BigInteger()),
         sa.Column("completed_at", sa.BigInteger()),
         sa.Column("synced_at", sa.BigInteger()),
+        sa.Column("sent_at", sa.BigInteger()),
         sa.Column("asked_until", sa.BigInteger()),
+        sa.Column("doubted_at", sa.BigInteger()),
+        sa.Column("due_at", sa.BigInteger()),
+        sa.Column("asks", sa.Integer(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("raw", sa.LargeBinary(), nullable=False),
+        sa.Column("taken_until", sa.BigInteger()),
         sa.PrimaryKeyConstraint("id", name="pk_invoices"),
         sa.UniqueConstraint("reference", "provider", name="uq_invoices_reference_provider"),
         sa.UniqueConstraint("linked_reference", "provider", name="uq_invoices_linked_reference_provider"),
@@ -61,6 +67,26 @@ def create_invoices() -> None:
         sqlite_where=in_doubt,
         postgresql_where=in_doubt,
     )
+
+    due = sa.text("due_at IS NOT NULL")
+    op.create_index("ix_invoices_due_at", "invoices", ["due_at"], sqlite_where=due, postgresql_where=due)
+
+
+def create_idempotency_keys() -> None:
+    op.create_table(
+        "idempotency_keys",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("caller", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
+        sa.Column("invoice_id", sa.Text(), nullable=False),
+        sa.Column("until", sa.BigInteger()),
+        sa.Column("answer", sa.LargeBinary()),
+        sa.Column("expires_at", sa.BigInteger()),
+        sa.PrimaryKeyConstraint("id", name="pk_idempotency_keys"),
+        sa.UniqueConstraint("caller", "value", name="uq_idempotency_keys_caller_value"),
+    )
+    op.create_index("ix_idempotency_keys_expires_at", "idempotency_keys", ["expires_at"])
 
 
 def create_events() -> None:
