@@ -2,20 +2,22 @@
 
 import asyncio
 import json
+import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import msgspec
 import typer
 import uvicorn
 from rich.console import Console
+from uvicorn.supervisors import Multiprocess
 
 from app.api.openapi import document
-from app.main import create_app
+from app.main import create_app, open_services, working
 from app.observe import configure_logging
-from app.providers import WrongSettings, kinds
+from app.providers import WrongSettings, build, kinds
+from app.server import Beside, Draining, configured
+from app.service.clock import utc_now
 from app.settings import Mode, Settings, SettingsError, load
 from app.simulator import SandboxProtocol, create_sandbox, credentials
 from app.storage.engine import StoreInUse, StoreUnusable
@@ -34,17 +36,20 @@ Port = Annotated[int, typer.Option(help="The port to listen on.", min=1, max=655
 def serve(
     host: Host = "127.0.0.1",
     port: Port = 8000,
+    workers: Annotated[int, typer.Option(help="How many processes; more than one needs PostgreSQL.", min=1)] = 1,
     sandbox_port: Annotated[int | None, typer.Option(help="Where the simulators listen; default: port + 1.")] = None,
 ) -> None:
     """Run the service; without providers and keys, on loopback, with four simulated providers beside it."""
     settings = load()
     configure_logging(settings.log_level)
     mode = settings.mode(host)
-    if mode is Mode.SANDBOX:
+    if workers > 1:
+        serve_many(settings, mode, host, port, workers)
+    elif mode is Mode.SANDBOX:
         asyncio.run(serve_with_sandbox(settings, host, port, sandbox_port or port + 1))
     else:
         service = create_app(settings, provider_settings=settings.providers)
-        asyncio.run(uvicorn.Server(configured(service, host, port)).serve())
+        asyncio.run(drained(settings, service, host, port).serve())
 
 
 @app.command()
@@ -61,23 +66,41 @@ def sandbox(
 
 
 @app.command()
+def worker() -> None:
+    """Run the background work alone, beside any number of replicas on PostgreSQL."""
+    settings = load()
+    configure_logging(settings.log_level)
+    asyncio.run(work(settings))
+
+
+@app.command()
 def migrate() -> None:
     """Bring the database's schema to head."""
     asyncio.run(bring_to_head(load().database_url))
-
-
-class Beside(uvicorn.Server):
-    """A server beside the main one, which alone listens to signals."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 @app.command()
 def openapi() -> None:
     """Print the API's description, as JSON."""
     print(msgspec.json.format(msgspec.json.encode(document(create_app(Settings(), provider_settings={})))).decode())  # noqa: T201
+
+
+def serve_many(settings: Settings, mode: Mode, host: str, port: int, workers: int) -> None:
+    """Every process makes its own service from the same environment, and all listen on one socket."""
+    if mode is Mode.SANDBOX or settings.database_url.startswith("sqlite"):
+        stop("--workers: the sandbox and SQLite serve one process; set GATEHOUSE_DATABASE_URL to postgresql://…")
+    config = configured("app.main:from_environment", host, port, workers=workers)
+    Multiprocess(config, sockets=[config.bind_socket()]).run()
+
+
+async def work(settings: Settings) -> None:
+    """Until SIGTERM or SIGINT; what is under way then is given back."""
+    ended = asyncio.Event()
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(sig, ended.set)
+    providers = build(settings.providers, timeout=settings.provider_timeout, clock=utc_now)
+    async with open_services(settings, providers, str(settings.public_url).rstrip("/")) as services, working(services):
+        await ended.wait()
 
 
 async def serve_with_sandbox(settings: Settings, host: str, port: int, sandbox_port: int) -> None:
@@ -87,9 +110,10 @@ async def serve_with_sandbox(settings: Settings, host: str, port: int, sandbox_p
         settings, provider_settings=credentials(there), mode=Mode.SANDBOX, host=host, public_url=public
     )
     simulators = create_sandbox(there, notify=here)
-    example = json.dumps(next(iter(kinds().values())).example)
+    name, kind = next(iter(kinds().items()))
+    example = json.dumps({"provider": name, **kind.example})
     err.print(WHAT_TO_TRY.format(here=here, there=there, example=example), highlight=False, soft_wrap=True)
-    main = uvicorn.Server(configured(service, host, port))
+    main = drained(settings, service, host, port)
     play = Beside(configured(simulators, host, sandbox_port, http=SandboxProtocol))
     playing = asyncio.create_task(play.serve())
     await main.serve()
@@ -97,17 +121,9 @@ async def serve_with_sandbox(settings: Settings, host: str, port: int, sandbox_p
     await playing
 
 
-def configured(application: object, host: str, port: int, **options: object) -> uvicorn.Config:
-    return uvicorn.Config(
-        application,  # type: ignore[arg-type]  # any ASGI application
-        host=host,
-        port=port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        ws="none",
-        **options,  # type: ignore[arg-type]
-    )
+def drained(settings: Settings, application: Any, host: str, port: int) -> Draining:
+    before, during = settings.drain
+    return Draining(configured(application, host, port, timeout_graceful_shutdown=round(during)), before)
 
 
 WHAT_TO_TRY = """

@@ -1,7 +1,8 @@
 """Put the house together: the only file that knows every room."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
@@ -14,25 +15,36 @@ from pydantic import SecretStr
 from app import api
 from app.api.keys import Key, Keys, Role
 from app.exchange import Exchange
+from app.observe import configure_logging
 from app.provider import Provider
 from app.providers import build
 from app.service.addresses import Addresses
 from app.service.catalog import Catalog
 from app.service.checkouts import Checkouts
 from app.service.clock import Clock, utc_now
+from app.service.creation import GRACE, Creation
+from app.service.idempotency import Idempotency
 from app.service.invoices import Invoices
 from app.service.listing import Listing
-from app.settings import LOOPBACK, SANDBOX_KEY, Mode, Settings
+from app.service.reconcile import Reconcile
+from app.service.records import Records
+from app.service.recovery import Recovery
+from app.service.schedule import Schedule
+from app.settings import LOOPBACK, SANDBOX_KEY, Mode, Settings, load
 from app.storage.engine import open_engine
 from app.storage.store import Store
 from app.wire import Proxied, Wire
+from app.worker import Worker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     store: Store
     exchange: Exchange
+    creation: Creation
     invoices: Invoices
+    idempotency: Idempotency
+    reconcile: Reconcile
     checkouts: Checkouts
     listing: Listing
     catalog: Catalog
@@ -49,19 +61,19 @@ async def open_services(
             await store.migrate()
         exchange = Exchange(wire=carrier)
         max_age = timedelta(seconds=settings.max_age)
-        invoices = Invoices(
-            store=store,
-            exchange=exchange,
-            providers=providers,
-            addresses=Addresses(public_url=public_url, secrets=signing_keys(settings)),
-            clock=clock,
-            max_age=max_age,
-        )
+        records = Records(store=store, exchange=exchange, providers=providers, clock=clock)
+        schedule = Schedule(waits=settings.reconcile_schedule)
+        addresses = Addresses(public_url=public_url, secrets=signing_keys(settings))
+        creation = Creation(records=records, addresses=addresses, schedule=schedule)
+        recovery = Recovery(creation=creation, settle=timedelta(seconds=settings.settle))
         yield Services(
             store=store,
             exchange=exchange,
-            invoices=invoices,
-            checkouts=Checkouts(invoices=invoices),
+            creation=creation,
+            invoices=Invoices(records=records, creation=creation, recovery=recovery, max_age=max_age),
+            checkouts=Checkouts(records=records, recovery=recovery),
+            idempotency=Idempotency(store=store, clock=clock, lease=longest(providers) + GRACE),
+            reconcile=Reconcile(records=records, recovery=recovery, schedule=schedule),
             listing=Listing(store=store, exchange=exchange, providers=providers, clock=clock, max_age=max_age),
             catalog=Catalog(exchange=exchange, providers=providers),
         )
@@ -84,7 +96,8 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_services(settings, providers, public, clock) as services:
             app.state.services = services
-            yield
+            async with working(services) if settings.worker else nullcontext():
+                yield
 
     app = FastAPI(
         title="Gatehouse",
@@ -97,6 +110,29 @@ def create_app(
     )
     api.install(app, public_url=public, keys=keys_of(settings, mode, host))
     return app
+
+
+def from_environment() -> FastAPI:
+    """The service of one of several processes."""
+    settings = load()
+    configure_logging(settings.log_level)
+    return create_app(settings, provider_settings=settings.providers)
+
+
+@asynccontextmanager
+async def working(services: Services) -> AsyncIterator[None]:
+    """The background work goes on beside whatever is done within."""
+    work = asyncio.create_task(Worker(store=services.store, reconcile=services.reconcile).work())
+    try:
+        yield
+    finally:
+        work.cancel()
+        await asyncio.wait({work})
+
+
+def longest(providers: Mapping[str, Provider]) -> timedelta:
+    """What the most patient provider may take for one operation."""
+    return timedelta(seconds=max((provider.timeout for provider in providers.values()), default=0))
 
 
 def wire(settings: Settings) -> httpx.AsyncBaseTransport:

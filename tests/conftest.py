@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 import structlog
 
+from tests import stores
 from tests.world import World, open_world
+
+memory, postgres, postgresql_url = stores.memory, stores.postgres, stores.postgresql_url
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -143,7 +143,7 @@ async def test_a_doubtful_create_is_told_with_its_invoice(world: World, schemas:
     assert "retry-after" in answer.headers
     [line] = [line for line in logs if line["event"] == "request"]
     assert (line["code"], line["invoice_id"], line["provider"]) == ("outcome_unknown", body["invoice_id"], PROVIDER)
-    doubtful = await world.read(body["invoice_id"], include="provider_data")
+    doubtful = await world.read(body["invoice_id"], include="provider_data", refresh="false")
     assert (doubtful["status"], doubtful["provider_data"]) == ("unknown", None)
 
 

@@ -37,8 +37,31 @@ BACK = {"redirect_url": "https://shop.example/thanks?step=3", "redirect_button_t
 RICH = {"order_id": "order-17", "description": "Two books", "customer": BUYER, "metadata": {"cart": "c-9"}}
 UUID = "3f0d3c1e-0000-4000-8000-000000000001"
 
-# Recorded answers that nothing documents, and that are read nevertheless.
-TOLERATED = set[str]()
+# Recorded answers that nothing documents and that are read nevertheless, each with what is not as documented.
+TOLERATED: dict[str, str] = {
+    "bluetape/create_answered_with_details_alone": "createInvoice answers 202",
+    "bluetape/create_answered_with_no_details": "$.blueTapeId: None",
+    "generic/assets_with_little_said_of_them": "$: [",
+    "generic/create_answered_without_a_wrapper": "createInvoice answers 200",
+    "generic/get_answered_without_a_wrapper": "$: 'data' is a required property",
+    "generic/get_tells_no_payment_in_another_asset": "$.data.invoiceAssetCode: None",
+    "generic/get_with_nulls": "$.data.invoiceAmount: None",
+    "generic/get_without_transactions": "$.data.transactions: None",
+    "generic/list_without_a_wrapper": "$: [",
+    "generic/questionnaire_of_bare_names": "$: [",
+    "sellapp/checkout_of_a_wallet_covered_invoice_with_a_null_url": "$.payment_url: None",
+    "sellapp/get_tolerates_integers_and_new_fields": "$.data.payment.full_price.base: 1999",
+    "sellapp/get_with_an_empty_gateway_and_no_customer": "$.data.payment.gateway.data: []",
+    "sellapp/get_without_an_expiry_never_expires": "$.data.payment.expires_at: None",
+    "turinpay/checkout_of_a_paid_payment_without_ways_to_pay": "$.checkout: None",
+    "turinpay/create_of_a_price_that_no_float_could_hold": "$.checkoutId: 'c/x'",
+    "turinpay/get_adopted_asking_in_words_of_its_own": "$.checkout.ln: 'lightning:none'",
+    "turinpay/get_an_intent_whose_payment_is_the_whole_list": "$: 'data' is a required property",
+    "turinpay/get_an_intent_whose_payment_is_the_whole_wrapped_list": "$.data: {",
+    "turinpay/get_judges_no_amount_of_a_linked_payment_whoever_it_notifies": "$.callbackUrl: None",
+    "turinpay/get_of_several_unpaid_payments_the_newest": "$[2].createdAt: None",
+    "turinpay/list_of_one_alone": "$: 'data' is a required property",
+}
 
 
 def name_of(path: Path) -> str:
@@ -53,7 +76,8 @@ def succeeds(case: Case) -> bool:
 def sent_in(documented: Contract, case: Case, turn: Turn) -> Request:
     """Only some headers of a request are recorded."""
     servers = [server["url"] for server in documented.document["servers"]]
-    base = next(url for url in [case.settings.get("base_url", ""), *servers] if url and turn.request.url.startswith(url))
+    base = case.settings.get("base_url", servers[0]).rstrip("/")
+    assert turn.request.url.startswith(f"{base}/")
     path, _, query = turn.request.url.removeprefix(base).partition("?")
     body = read(bytes(turn.request.json)) if turn.request.json else None
     return Request(method=turn.request.method, path=path, query=query, body=body)
@@ -162,7 +186,8 @@ async def sellapp_road(world: World) -> None:
     items = [{"variant_id": "1001", "quantity": 2}, {"variant_id": "1001", "unit_amount": "19.99", "quantity": 1}]
     await world.created("sellapp", **RICH, items=items, redirect_url=BACK["redirect_url"], provider_options=options)
     await visits(world, "sellapp")
-    await visits(world, "sellapp", items=[{"variant_id": "1000"}])
+    free = await world.created("sellapp", items=[{"variant_id": "1000"}])
+    ok(await world.checkout(free["id"]))
     await cancels(world, "sellapp")
 
 
@@ -309,7 +334,7 @@ async def test_everything_that_a_simulator_answers_is_documented(world: World, k
     assert not faults
     given = {(operation.name, answer.status_code) for operation, answer in answers}
     wanted = {(it.name, status) for it in contract(kind).operations for status in {*it.successes, 401}}
-    assert not wanted - given
+    assert wanted - given == set()
     declared = {int(status) for it in contract(kind).operations for status in it.said["responses"]}
     assert {status for _, status in given} == declared
 
@@ -506,4 +531,8 @@ def test_what_is_answered_in_a_recorded_conversation_is_documented(path: Path) -
         if turn.response.status // 100 == 2
         for fault in answer_faults(documented, case, turn, excerpt=not whole)
     ]
-    assert bool(faults) == (name_of(path) in TOLERATED), faults
+    assert (
+        (faults == [])
+        if (known := TOLERATED.get(name_of(path))) is None
+        else any(fault.startswith(known) for fault in faults)
+    ), faults

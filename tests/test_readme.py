@@ -59,8 +59,8 @@ def turns() -> list[tuple[str, str]]:
 
 def test_the_session_works_as_printed(ports: tuple[int, int]) -> None:
     script = f"\necho; echo '{MARK}'\n".join(command for command, _ in turns())
-    for printed, actual in zip(("8000", "8001"), ports, strict=True):
-        script = script.replace(f"127.0.0.1:{printed}", f"127.0.0.1:{actual}")
+    for printed, port in zip(("8000", "8001"), ports, strict=True):
+        script = script.replace(f"127.0.0.1:{printed}", f"127.0.0.1:{port}")
     run = subprocess.run(
         ["/bin/bash", "-euo", "pipefail", "-c", script], capture_output=True, text=True, timeout=50, check=True
     )

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -82,28 +82,37 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(database_url: str, **settings: Any) -> AsyncIterator[World]:
+async def open_world(database_url: str, *, beside: World | None = None, **settings: Any) -> AsyncIterator[World]:
+    """`beside`: a replica that shares another's sandbox."""
     clock = Hands()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    async with AsyncExitStack() as stack:
+        door: list[FastAPI] = []
+        inside = httpx.ASGITransport(lambda *asgi: door[0](*asgi), raise_app_exceptions=False)  # noqa: PLW0108  # it is empty yet
+        knock = await stack.enter_async_context(httpx.AsyncClient(transport=inside, base_url=SERVICE))
+        url = str(beside.sandbox.base_url) if beside else await stack.enter_async_context(played(knock))
         app = create_app(
-            Settings(_env_file=None, database_url=database_url, **{"provider_timeout": 2, **settings}),
-            provider_settings=credentials(url),
+            Settings(_env_file=None, database_url=database_url, **{"provider_timeout": 2, "worker": False, **settings}),
+            provider_settings=credentials(url.rstrip("/")),
             mode=Mode.SANDBOX,
             public_url=SERVICE,
             clock=clock,
         )
-        inside = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=inside, base_url=SERVICE) as knock:
-            stage = create_sandbox(url, notify=SERVICE, http=knock)
-            async with serving(stage, listener), app.router.lifespan_context(app):
-                headers = {"Authorization": f"Bearer {ADMIN}"}
-                async with (
-                    httpx.AsyncClient(transport=inside, base_url=SERVICE, headers=headers) as http,
-                    httpx.AsyncClient(base_url=url) as sandbox,
-                ):
-                    yield World(http=http, sandbox=sandbox, app=app, clock=clock)
+        door.append(app)
+        await stack.enter_async_context(app.router.lifespan_context(app))
+        key = {"Authorization": f"Bearer {ADMIN}"}
+        http = await stack.enter_async_context(httpx.AsyncClient(transport=inside, base_url=SERVICE, headers=key))
+        sandbox = await stack.enter_async_context(httpx.AsyncClient(base_url=url))
+        yield World(http=http, sandbox=sandbox, app=app, clock=clock)
+
+
+@asynccontextmanager
+async def played(knock: httpx.AsyncClient) -> AsyncIterator[str]:
+    """The address of a sandbox of our own."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        async with serving(create_sandbox(url, notify=SERVICE, http=knock), listener):
+            yield url
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from fastapi import FastAPI
 
 from app.api import advice, docs, health, invoices, problems, providers
+from app.api.admission import Admission
 from app.api.keys import Keys
 from app.api.openapi import DESCRIPTION, TAGS
 from app.observe import Observed
@@ -20,5 +21,6 @@ def install(app: FastAPI, *, public_url: str, keys: Keys) -> None:
     for router in (invoices.router, health.router, providers.router, advice.router):
         app.include_router(router)
     docs.install(app)
+    app.add_middleware(Admission)
     problems.install(app)
     app.add_middleware(Observed)

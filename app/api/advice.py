@@ -25,6 +25,8 @@ ADVICE: Mapping[str, str] = {
     "invoice_finished": "Read the invoice: it is paid, or it has ended. For a new try, create a new invoice.",
     "redirect_fixed_at_creation": "Give redirect_url and redirect_button_title when you create the invoice instead.",
     "checkout_unavailable": "The provider told the address once and it was lost on the way. Create a new invoice.",
+    "idempotency_in_progress": "The first call with this key still runs. Send the same again after Retry-After.",
+    "idempotency_mismatch": "Nothing was done. Use a new key for a new request, or send just what was sent first.",
     "overloaded": "Nothing was done. Send the same call again after the seconds that Retry-After names.",
     "internal_error": "It is not known what was done. Read first, then send it again; the operator needs request_id.",
     "provider_rejected": "The provider did nothing; provider tells its reason. The same call will be refused again.",

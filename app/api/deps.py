@@ -1,9 +1,11 @@
 """What a route may ask for: the services, and a request judged in the promised order."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Generic, Protocol
 
+import msgspec
 from fastapi import Request, Security
 from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
@@ -18,9 +20,20 @@ from app.domain.errors import Fault, InvalidRequest, Unauthenticated
 from app.observe import note
 from app.service.catalog import Catalog
 from app.service.checkouts import Checkouts
+from app.service.creation import Creation
+from app.service.idempotency import Idempotency, fingerprint
 from app.service.invoices import Invoices
 from app.service.listing import Listing
+from app.storage.keys import IdempotencyKey
 from app.storage.store import Store
+
+KEY = re.compile(r"[\x20-\x7e]{1,255}", re.ASCII)
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "The same key and request are one call: its first answer is given again, for 24 hours.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+}
 
 Judge = Callable[["Services", M], list[Fault]]
 
@@ -28,6 +41,10 @@ Judge = Callable[["Services", M], list[Fault]]
 class Services(Protocol):
     @property
     def store(self) -> Store: ...
+    @property
+    def creation(self) -> Creation: ...
+    @property
+    def idempotency(self) -> Idempotency: ...
     @property
     def invoices(self) -> Invoices: ...
     @property
@@ -53,6 +70,24 @@ def caller(request: Request) -> Key:
     note(request.scope, caller=key.name)
     bind_contextvars(caller=key.name)
     return key
+
+
+def keyed(request: Request, asked: object) -> IdempotencyKey | None:
+    """The caller's idempotency key, if one was sent, for what was asked: the path and the body as it was understood."""
+    value = request.headers.get("idempotency-key")
+    if value is None:
+        return None
+    canonical = msgspec.json.encode(asked, order="deterministic")
+    return IdempotencyKey(
+        caller=caller(request).name, value=value, fingerprint=fingerprint(request.url.path, canonical)
+    )
+
+
+def key_faults(request: Request) -> list[Fault]:
+    sent = request.headers.getlist("idempotency-key")
+    if len(sent) <= 1 and all(KEY.fullmatch(value) for value in sent):
+        return []
+    return [Fault("header:idempotency-key", "must be 1 to 255 printable ASCII characters, sent once")]
 
 
 class ByKey(SecurityBase, ABC):
@@ -100,13 +135,16 @@ class Sends(ByKey, Generic[M]):
         self.body = body
         self.optional = optional
         self.judge = judge
-        self.docs = {"requestBody": {"required": not optional, "content": {BODY: {"schema": body_schema(body)}}}}
+        self.docs = {
+            "requestBody": {"required": not optional, "content": {BODY: {"schema": body_schema(body)}}},
+            "parameters": [IDEMPOTENCY_KEY],
+        }
 
     async def __call__(self, request: Request) -> M:
         raw = await read(request)
         key = caller(request)
         body, faults = self._read(request, raw)
-        faults += asked(Nothing, request)[1]
+        faults += [*asked(Nothing, request)[1], *key_faults(request)]
         if self.judge and (faults or not key.may(self.role)):
             known = taken_out(self.body, faults)
             faults += [one for one in self.judge(services(request), body) if not known & taken_out(self.body, [one])]

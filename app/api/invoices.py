@@ -1,14 +1,14 @@
 """Routes for invoices: create, read, list, pay, cancel."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Path, Request, Response
 
-from app.api.answers import answer
+from app.api.answers import ENCODER, answer
 from app.api.cursors import cursor, position
-from app.api.deps import Asks, Sends, Services, caller, services
+from app.api.deps import Asks, Sends, Services, caller, keyed, services
 from app.api.keys import Role
 from app.api.problems import BY_KEY, READING, SENDING, WITH_BODY, documented
 from app.api.schemas import ListQuery, NewCheckout, NewInvoice, Nothing, OneQuery
@@ -16,6 +16,8 @@ from app.domain import errors
 from app.domain.errors import Fault, NotFound
 from app.domain.invoice import ID, Invoice
 from app.observe import note
+from app.service.checkouts import Visit
+from app.service.idempotency import Told
 from app.service.views import InvoiceOut, ListOut, VisitOut, invoice_view
 from app.storage.pages import Query
 
@@ -26,8 +28,15 @@ REFRESH: Mapping[str | None, bool | None] = {"true": True, "false": False, None:
 InvoiceId = Annotated[str, Path(examples=["inv_01jd7q8m3zf5k9w2x4y6a8b0c2"])]
 
 
+class Made(msgspec.Struct):
+    """What is needed of a create's answer, which may be one that was given before."""
+
+    id: str
+    provider: str
+
+
 def provider_faults(services: Services, new: NewInvoice) -> list[Fault]:
-    return services.invoices.faults(new.draft())
+    return services.creation.faults(new.draft())
 
 
 ONE = Asks(Role.READ, OneQuery)
@@ -36,7 +45,14 @@ CREATE = Sends(Role.WRITE, NewInvoice, judge=provider_faults)
 CHECKOUT = Sends(Role.WRITE, NewCheckout, optional=True)
 CANCEL = Sends(Role.WRITE, Nothing, optional=True)
 
-CHANGING = (*BY_KEY, *WITH_BODY, errors.Overloaded, errors.UnsupportedOperation)
+CHANGING = (
+    *BY_KEY,
+    *WITH_BODY,
+    errors.Overloaded,
+    errors.UnsupportedOperation,
+    errors.IdempotencyInProgress,
+    errors.IdempotencyMismatch,
+)
 OPEN_ONLY = (errors.NotFound, errors.InvoiceFinished, errors.AmountMismatch)
 
 
@@ -54,7 +70,9 @@ async def get_invoice(request: Request, id: InvoiceId, query: Annotated[OneQuery
         caller(request).require(Role.ADMIN)
     reading = await services(request).invoices.get(known(id), refresh=REFRESH[query.refresh])
     extra = {"provider_data": provider_data(reading.invoice)} if query.include else {}
-    return told(request, reading.invoice, stale=reading.stale, extra=extra)
+    mention(request, reading.invoice)
+    view = invoice_view(reading.invoice, stale=reading.stale)
+    return answer({**view, **extra} if extra else view)
 
 
 @router.post(
@@ -71,8 +89,12 @@ async def get_invoice(request: Request, id: InvoiceId, query: Annotated[OneQuery
 )
 async def create_invoice(request: Request, new: Annotated[NewInvoice, CREATE.required]) -> Response:
     """What the provider needs of the fields, its sheet says; what is missing is named before it is asked."""
-    invoice = await services(request).invoices.create(new.draft())
-    return told(request, invoice, status=201, headers={"Location": f"/v1/invoices/{invoice.id}"})
+    offered, draft = services(request), new.draft()
+    key = keyed(request, draft)
+    told = await offered.idempotency.once(key, lambda kept: offered.invoices.create(draft, key, kept))
+    made = msgspec.json.decode(told.body, type=Made)
+    note(request.scope, provider=made.provider, invoice_id=made.id)
+    return given(told, 201, {"Location": f"/v1/invoices/{made.id}"})
 
 
 @router.post(
@@ -87,17 +109,16 @@ async def create_invoice(request: Request, new: Annotated[NewInvoice, CREATE.req
 )
 async def start_checkout(request: Request, id: InvoiceId, new: Annotated[NewCheckout, CHECKOUT.required]) -> Response:
     """Where to send the shopper; or `completed`, where nothing is owed."""
-    visit = await services(request).checkouts.start(
-        known(id), redirect_url=new.redirect_url, redirect_button_title=new.redirect_button_title
-    )
-    mention(request, visit.invoice)
-    view: VisitOut = {
-        "outcome": visit.outcome,
-        "url": visit.url,
-        "message": visit.message,
-        "invoice": invoice_view(visit.invoice),
-    }
-    return answer(view)
+    offered = services(request)
+
+    async def start() -> bytes:
+        visit = await offered.checkouts.start(
+            known(id), redirect_url=new.redirect_url, redirect_button_title=new.redirect_button_title
+        )
+        mention(request, visit.invoice)
+        return ENCODER.encode(visit_view(visit))
+
+    return given(await offered.idempotency.again(keyed(request, new.model_dump()), id, start))
 
 
 @router.get(
@@ -129,8 +150,15 @@ async def list_invoices(request: Request, query: Annotated[ListQuery, MANY.requi
     responses=documented(*CHANGING, *OPEN_ONLY, *SENDING),
     openapi_extra=CANCEL.docs,
 )
-async def cancel_invoice(request: Request, id: InvoiceId, _new: Annotated[Nothing, CANCEL.required]) -> Response:
-    return told(request, await services(request).invoices.cancel(known(id)))
+async def cancel_invoice(request: Request, id: InvoiceId, new: Annotated[Nothing, CANCEL.required]) -> Response:
+    offered = services(request)
+
+    async def cancel() -> bytes:
+        invoice = await offered.invoices.cancel(known(id))
+        mention(request, invoice)
+        return ENCODER.encode(invoice_view(invoice))
+
+    return given(await offered.idempotency.again(keyed(request, new.model_dump()), id, cancel))
 
 
 def known(id: str) -> str:
@@ -140,18 +168,18 @@ def known(id: str) -> str:
     return id
 
 
-def told(
-    request: Request,
-    invoice: Invoice,
-    *,
-    stale: bool = False,
-    status: int = 200,
-    headers: Mapping[str, str] | None = None,
-    extra: Mapping[str, Any] = {},
-) -> Response:
-    mention(request, invoice)
-    view = invoice_view(invoice, stale=stale)
-    return answer({**view, **extra} if extra else view, status, headers)
+def given(told: Told, status: int = 200, headers: Mapping[str, str] = {}) -> Response:
+    replayed = {"Idempotency-Replayed": "true"} if told.replayed else {}
+    return Response(told.body, status, {**headers, **replayed}, "application/json")
+
+
+def visit_view(visit: Visit) -> VisitOut:
+    return {
+        "outcome": visit.outcome,
+        "url": visit.url,
+        "message": visit.message,
+        "invoice": invoice_view(visit.invoice),
+    }
 
 
 def mention(request: Request, invoice: Invoice) -> None:

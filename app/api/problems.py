@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, NotRequired
+from typing import Any, Literal, NotRequired, cast
 
 import msgspec
 import structlog
@@ -37,6 +37,8 @@ STATUS: Mapping[type[PaymentError], int] = {
     errors.UnsupportedMediaType: 415,
     errors.UnsupportedOperation: 422,
     errors.Conflict: 409,
+    errors.IdempotencyInProgress: 409,
+    errors.IdempotencyMismatch: 422,
     errors.Overloaded: 503,
     errors.InternalError: 500,
     errors.Rejected: 422,
@@ -176,15 +178,15 @@ def install(app: FastAPI) -> None:
         RequestValidationError: not_valid,
         ClientDisconnect: gone,
     }
-    app.add_middleware(ExceptionMiddleware, handlers={Exception: unexpected})
+    app.add_middleware(ExceptionMiddleware, handlers={PaymentError: payment_error, Exception: unexpected})
     methods: dict[str | None, set[str]] = {}
     for route in iter_route_contexts(app.routes):
         methods.setdefault(route.path_format, set()).update(route.methods or ())
     app.state.methods = {path: ", ".join(sorted(found)) for path, found in methods.items()}
 
 
-async def payment_error(request: Request, error: PaymentError) -> Response:
-    return problem(request, error)
+async def payment_error(request: Request, error: Exception) -> Response:
+    return problem(request, cast("PaymentError", error))
 
 
 async def numbered(request: Request, error: HTTPException) -> Response:

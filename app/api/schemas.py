@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 from app.api.cursors import position
 from app.domain.invoice import Customer, Item, Status
 from app.domain.money import AMOUNT, Money, exponent
-from app.service.invoices import Draft
+from app.service.creation import Draft
 
 UNSHOWN = re.compile("[\0-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]+")

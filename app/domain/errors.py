@@ -14,6 +14,8 @@ PaymentError                     code                        outcome at the prov
 │   ├── InvoiceFinished          invoice_finished
 │   ├── RedirectFixed            redirect_fixed_at_creation
 │   └── CheckoutUnavailable      checkout_unavailable
+├── IdempotencyInProgress        idempotency_in_progress     none      the first call with this key still runs
+├── IdempotencyMismatch          idempotency_mismatch        none      this key was used for another request
 ├── Overloaded                   overloaded                  none      the store is away, or we are full
 ├── InternalError                internal_error              unknown   our bug
 └── ProviderError                                                      what came of asking a provider
@@ -133,6 +135,17 @@ class RedirectFixed(Conflict):
 class CheckoutUnavailable(Conflict):
     code = "checkout_unavailable"
     title = "The checkout's address cannot be known"
+
+
+class IdempotencyInProgress(PaymentError):
+    code = "idempotency_in_progress"
+    title = "The first call with this idempotency key is still running"
+    retryable = True
+
+
+class IdempotencyMismatch(PaymentError):
+    code = "idempotency_mismatch"
+    title = "This idempotency key was used for another request"
 
 
 class Overloaded(PaymentError):

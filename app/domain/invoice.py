@@ -109,8 +109,9 @@ class Invoice:
     """What is owed, created at exactly one provider.
 
     `reference` is the id that the provider's create gave, `linked_reference` the id of the payment that grew out of it
-    where the provider has two. `adopted`: it was made elsewhere and found at the provider. `options` are the caller's
-    provider_options. `raw` is the provider's last answer.
+    where the provider has two. `adopted`: it was made elsewhere and found at the provider. `mismatched`: the provider
+    has it, but invoices something else than was asked. `options` are the caller's provider_options. `raw` is the
+    provider's last answer.
 
     Of its create: `sent_at` is when it was last sent, `asked_until` is set while it is under way, `doubted_at` when its
     outcome was found to be doubtful. `due_at` is when to ask about it next if nobody tells, `asks` how often that was.
@@ -124,6 +125,7 @@ class Invoice:
     reference: str | None = None
     linked_reference: str | None = None
     adopted: bool = False
+    mismatched: bool = False
     provider_status: str | None = None
     amount: Money | None = None
     amount_paid: Money | None = None
@@ -161,11 +163,6 @@ class Invoice:
         """It is not known whether the provider created it."""
         return self.status is Status.UNKNOWN and self.reference is None
 
-    @property
-    def mismatched(self) -> bool:
-        """The provider has it, but invoices something else than was asked."""
-        return self.status is Status.UNKNOWN and self.reference is not None
-
     def looks_like(self, other: "Invoice") -> bool:
         """Nothing that a provider could tell them apart by differs."""
         return asked_of(self) == asked_of(other)
@@ -195,12 +192,15 @@ class Invoice:
         doubted = replace(
             self,
             status=Status.UNKNOWN,
-            reference=seen.reference,
-            provider_status=seen.word,
+            mismatched=True,
+            reference=self.reference or seen.reference,
+            provider_status=seen.word or self.provider_status,
             checkout=None,
+            synced_at=at,
+            asked_until=None,
             raw=seen.raw,
         )
-        return self._changed(replace(doubted, asked_until=None, synced_at=at), at)
+        return self._changed(doubted, at)
 
     def _told(self, seen: Snapshot, status: Status, at: datetime) -> Self:
         completed_at = (seen.completed_at or at) if status is Status.COMPLETED else None
@@ -209,6 +209,7 @@ class Invoice:
             status=status,
             reference=self.reference or seen.reference,
             linked_reference=seen.linked_reference or self.linked_reference,
+            mismatched=self.mismatched and seen.amount is None,
             provider_status=seen.word or self.provider_status,
             amount=self.amount or seen.amount,
             amount_paid=self._paid_so_far(seen, status),
@@ -238,7 +239,7 @@ class Invoice:
         facts = ["invoice.created"] if self.reference is None and now.reference is not None else []
         if now.status != self.status and now.status is not Status.PENDING:
             return [*facts, f"invoice.{now.status}"]
-        if now.mismatched and facts:
+        if now.status is Status.UNKNOWN and facts:
             return [*facts, "invoice.unknown"]
         return facts or (["invoice.updated"] if self._visible() != now._visible() else [])
 

@@ -9,7 +9,8 @@ from app.provider import Provider, Started
 from app.service.addresses import filled
 from app.service.changes import apply, told
 from app.service.flights import Flights
-from app.service.invoices import Invoices
+from app.service.records import Records
+from app.service.recovery import Recovery
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,14 +25,17 @@ class Visit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkouts:
-    invoices: Invoices
+    records: Records
+    recovery: Recovery
     flights: Flights = field(default_factory=Flights)
 
     async def start(self, id: str, *, redirect_url: str | None, redirect_button_title: str | None) -> Visit:
         """`redirect_url` overrides the one from creation, where the provider takes one at checkout."""
-        invoice = await self.invoices.stored(id)
-        provider = self.invoices.serving(invoice, "checkout")
-        self.invoices.refuse_unless_open(invoice)
+        invoice = await self.records.stored(id)
+        provider = self.records.serving(invoice, "checkout")
+        if invoice.in_doubt:
+            invoice = await self.recovery.resolve(id)
+        self.records.refuse_unless_open(invoice)
         there = filled(redirect_url, invoice_id=invoice.id, order_id=invoice.order_id) or invoice.redirect_url
         title = redirect_button_title or invoice.redirect_button_title
         as_created = (there, title) == (invoice.redirect_url, invoice.redirect_button_title)
@@ -41,19 +45,19 @@ class Checkouts:
 
     async def _open(self, provider: Provider, invoice: Invoice, redirect_url: str | None) -> Visit:
         try:
-            started = await self.invoices.exchange.run(
+            started = await self.records.exchange.run(
                 provider, "checkout", provider.start_checkout(invoice, redirect_url)
             )
         except OutcomeUnknown as error:
             error.invoice_id = invoice.id
             raise
         except Rejected as error:
-            await self.invoices.refuse_if_ended(invoice.id, error)
+            await self.records.refuse_if_ended(provider, invoice, error)
             raise
         return self._visit(started, await self._record(invoice.id, started, redirect_url))
 
     async def _record(self, id: str, started: Started, redirect_url: str | None) -> Invoice:
-        at = self.invoices.clock()
+        at = self.records.clock()
 
         def decide(invoice: Invoice) -> tuple[Invoice, list[Event]]:
             if invoice.redirect_url == redirect_url:
@@ -62,11 +66,11 @@ class Checkouts:
             moved = replace(changed.invoice, redirect_url=redirect_url, version=invoice.version + 1, updated_at=at)
             return told(Change(invoice=moved, facts=changed.facts or ("invoice.updated",)), at)
 
-        return await self.invoices.store.change(id, decide)
+        return await self.records.store.change(id, decide)
 
     def _visit(self, started: Started, invoice: Invoice) -> Visit:
         if invoice.mismatched:
-            raise self.invoices.mismatch(invoice)
+            raise self.records.mismatch(invoice)
         if invoice.paid:
             return Visit(outcome="completed", url=None, message=started.message, invoice=invoice)
         checkout = started.snapshot.checkout

@@ -27,7 +27,7 @@ ALTER_WITHIN = 60.0
 SETTINGS = {
     "application_name": "gatehouse",
     "statement_timeout": "2000",
-    "lock_timeout": "2000",
+    "lock_timeout": "1500",
     "idle_in_transaction_session_timeout": "5000",
 }
 CONFLICTS = ("40001", "40P01")

@@ -172,6 +172,9 @@ class Store:
     async def doubt_key(self, key: IdempotencyKey) -> None:
         await self.engine.write(partial(keys.doubt, key=key))
 
+    async def settle_key(self, key: IdempotencyKey, now: datetime, answer: bytes) -> None:
+        await self.engine.write(partial(keys.settle, key=key, now=now, answer=answer))
+
     async def free_key(self, key: IdempotencyKey) -> None:
         await self.engine.write(partial(keys.forget, key=key))
 
@@ -185,8 +188,10 @@ class Store:
         found = await self.engine.write(partial(invoices_of, statement=TAKE_OVER, values=values))
         return found[0] if found else None
 
-    async def let_go(self, id: str) -> None:
-        await self.engine.write(partial(run, statement=CHANGE, values={"key": id, "taken_until": None}))
+    async def let_go(self, id: str, asked_at: datetime) -> None:
+        """Nobody resolves it any more; its provider was asked then."""
+        values = {"key": id, "taken_until": None, "synced_at": asked_at}
+        await self.engine.write(partial(run, statement=CHANGE, values=values))
 
     async def doubtful(self, provider: str) -> list[Invoice]:
         """Its invoices in doubt, oldest first."""

@@ -99,6 +99,7 @@ invoices = Table(
     Column("reference", Text),
     Column("linked_reference", Text),
     Column("adopted", Boolean, nullable=False),
+    Column("mismatched", Boolean, nullable=False),
     Column("provider_status", Text),
     Column("amount", Text),
     Column("currency", Text),

@@ -24,6 +24,7 @@ def create_invoices() -> None:
         sa.Column("reference", sa.Text()),
         sa.Column("linked_reference", sa.Text()),
         sa.Column("adopted", sa.Boolean(), nullable=False),
+        sa.Column("mismatched", sa.Boolean(), nullable=False),
         sa.Column("provider_status", sa.Text()),
         sa.Column("amount", sa.Text()),
         sa.Column("currency", sa.Text()),
