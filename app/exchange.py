@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import httpx
 import structlog
@@ -46,6 +46,7 @@ T = TypeVar("T")
 
 MOST_CALLS = 6
 LONGEST_RETRY_AFTER = 60
+LONG_ANSWER = 256 * 1024
 DOWN = (Unavailable, TimedOut, Faulty, OutcomeUnknown)
 
 READ_STATUS: Mapping[int, type[ProviderError]] = {
@@ -88,13 +89,13 @@ class Exchange:
         answer: Answer | None = None
         for _ in range(MOST_CALLS + 1):
             try:
-                call = flow.send(answer)  # type: ignore[arg-type]  # None starts a generator
-            except StopIteration as done:
-                self.lane(provider).drift += strange_words(done.value)
-                return done.value  # type: ignore[no-any-return]
+                call, result = await advanced(flow, answer)
             except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
                 self.lane(provider).drift += 1
                 raise self._unreadable(trip, f"cannot read its answer to {operation}") from error
+            if call is None:
+                self.lane(provider).drift += strange_words(result)
+                return cast("T", result)
             answer = await self._ask(trip, call)
         raise RuntimeError(f"a flow may send {MOST_CALLS} calls, not more")
 
@@ -194,6 +195,20 @@ class Exchange:
             outcome=answer.code if isinstance(answer, ProviderError) else "ok",
             ms=round(ms, 1),
         )
+
+
+async def advanced(flow: Flow[T], answer: Answer | None) -> tuple[Call | None, T | None]:
+    """The next call of the flow, or its result; what is long to read is read beside the loop."""
+    if answer is not None and len(answer.body) > LONG_ANSWER:
+        return await asyncio.to_thread(step, flow, answer)
+    return step(flow, answer)
+
+
+def step(flow: Flow[T], answer: Answer | None) -> tuple[Call | None, T | None]:
+    try:
+        return flow.send(answer), None  # type: ignore[arg-type]  # None starts a generator
+    except StopIteration as done:
+        return None, done.value
 
 
 def strange_words(result: object) -> int:

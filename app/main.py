@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
 from secrets import token_urlsafe
+from time import monotonic
 
 import httpx
 from fastapi import FastAPI
@@ -21,11 +22,12 @@ from app.providers import build
 from app.service.addresses import Addresses
 from app.service.catalog import Catalog
 from app.service.checkouts import Checkouts
-from app.service.clock import Clock, utc_now
+from app.service.clock import Clock, Ticks, utc_now
 from app.service.creation import GRACE, Creation
 from app.service.idempotency import Idempotency
 from app.service.invoices import Invoices
 from app.service.listing import Listing
+from app.service.operators import Operators
 from app.service.reconcile import Reconcile
 from app.service.records import Records
 from app.service.recovery import Recovery
@@ -44,6 +46,7 @@ class Services:
     creation: Creation
     invoices: Invoices
     idempotency: Idempotency
+    operators: Operators
     reconcile: Reconcile
     checkouts: Checkouts
     listing: Listing
@@ -52,14 +55,18 @@ class Services:
 
 @asynccontextmanager
 async def open_services(
-    settings: Settings, providers: Mapping[str, Provider], public_url: str, clock: Clock = utc_now
+    settings: Settings,
+    providers: Mapping[str, Provider],
+    public_url: str,
+    clock: Clock = utc_now,
+    ticks: Ticks = monotonic,
 ) -> AsyncIterator[Services]:
     """The services over an open store and an open wire, both closed at the end."""
     async with open_engine(settings.database_url) as engine, wire(settings) as carrier:
         store = Store(engine)
         if settings.auto_migrate:
             await store.migrate()
-        exchange = Exchange(wire=carrier)
+        exchange = Exchange(wire=carrier, clock=ticks)
         max_age = timedelta(seconds=settings.max_age)
         records = Records(store=store, exchange=exchange, providers=providers, clock=clock)
         schedule = Schedule(waits=settings.reconcile_schedule)
@@ -73,6 +80,7 @@ async def open_services(
             invoices=Invoices(records=records, creation=creation, recovery=recovery, max_age=max_age),
             checkouts=Checkouts(records=records, recovery=recovery),
             idempotency=Idempotency(store=store, clock=clock, lease=longest(providers) + GRACE),
+            operators=Operators(records=records),
             reconcile=Reconcile(records=records, recovery=recovery, schedule=schedule),
             listing=Listing(store=store, exchange=exchange, providers=providers, clock=clock, max_age=max_age),
             catalog=Catalog(exchange=exchange, providers=providers),
@@ -87,6 +95,7 @@ def create_app(
     host: str = "127.0.0.1",
     public_url: str | None = None,
     clock: Clock = utc_now,
+    ticks: Ticks = monotonic,
 ) -> FastAPI:
     """The service. `provider_settings` are {name: {field: text}}, of real accounts or of the simulators."""
     providers = build(provider_settings, timeout=settings.provider_timeout, clock=clock)
@@ -94,7 +103,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_services(settings, providers, public, clock) as services:
+        async with open_services(settings, providers, public, clock, ticks) as services:
             app.state.services = services
             async with working(services) if settings.worker else nullcontext():
                 yield

@@ -107,7 +107,7 @@ class Contract:
         return part
 
     def faults(self, value: Any, schema: Mapping[str, Any], *, excerpt: bool = False) -> Iterator[str]:
-        """An excerpt may leave out anything but the wrapper around everything."""
+        """An excerpt may leave out anything, also by a null, but the wrapper around everything."""
         whole = {**schema, "components": self.document["components"]}
         for error in Draft202012Validator(whole, format_checker=FORMATS).iter_errors(value):
             if not (excerpt and is_omission(error)):
@@ -115,13 +115,15 @@ class Contract:
 
     def request_faults(self, request: Request) -> list[str]:
         operation = self.operation(request.method, request.path)
-        found = re.fullmatch(operation.pattern, request.path)
-        given = {"path": found.groupdict() if found else {}, "query": parse_qs(request.query, keep_blank_values=True)}
+        given: dict[str, Mapping[str, Any]] = {
+            "path": named(operation, request.path),
+            "query": parse_qs(request.query, keep_blank_values=True),
+        }
         faults = [*self._body_faults(operation, request.body)]
         if request.headers is not None:
-            given["header"] = {name.lower(): value for name, value in request.headers.items()}
+            given["header"] = lowered(request.headers)
             faults += [] if self._is_admitted(operation, given["header"]) else ["its credentials are not as documented"]
-        return faults + [*self._parameter_faults(operation, given)]
+        return [*faults, *self._parameter_faults(operation, given)]
 
     def answer_faults(
         self,
@@ -139,10 +141,10 @@ class Contract:
         faults = [*self._header_faults(response, headers)] if headers is not None else []
         if "content" not in response:
             return faults
-        return faults + [*self.faults(read(body), response["content"][JSON]["schema"], excerpt=excerpt)]
+        return [*faults, *self.faults(read(body), response["content"][JSON]["schema"], excerpt=excerpt)]
 
     def notice_faults(self, webhook: Operation, notice: Told) -> list[str]:
-        given = {"header": {name.lower(): value for name, value in notice.headers.items()}}
+        given = {"header": lowered(notice.headers)}
         return [*self._body_faults(webhook, read(notice.body)), *self._parameter_faults(webhook, given)]
 
     def _body_faults(self, operation: Operation, body: Any) -> Iterator[str]:
@@ -183,7 +185,7 @@ class Contract:
         return any(all(is_shown(schemes[name], headers) for name in way) for way in ways)
 
     def _header_faults(self, response: Mapping[str, Any], headers: Mapping[str, str]) -> Iterator[str]:
-        given = {name.lower(): value for name, value in headers.items()}
+        given = lowered(headers)
         if "content" in response and given.get("content-type", "").partition(";")[0] != JSON:
             yield "it is not said to be JSON"
         for name, told in response.get("headers", {}).items():
@@ -196,6 +198,15 @@ def contract(kind: str) -> Contract:
     return Contract(yaml.safe_load((FOLDER / f"{kind}.yaml").read_text()))
 
 
+def named(operation: Operation, path: str) -> dict[str, str]:
+    found = re.fullmatch(operation.pattern, path)
+    return found.groupdict() if found else {}
+
+
+def lowered(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
 def is_shown(scheme: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
     if scheme["type"] == "http":
         return bool(re.fullmatch("Bearer [^ ]+", headers.get("authorization", "")))
@@ -203,7 +214,9 @@ def is_shown(scheme: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
 
 
 def is_omission(error: ValidationError) -> bool:
-    return error.validator == "required" and error.validator_value != ["data"]
+    if error.validator == "required":
+        return error.validator_value != ["data"]
+    return error.validator == "type" and error.instance is None
 
 
 def read(body: bytes) -> Any:

@@ -210,3 +210,51 @@ async def test_a_claim_that_is_not_followed_up_lapses(world: World) -> None:
     assert len(await store.claim_due(now, until, 10)) == 1
     assert await store.claim_due(now, until, 10) == []
     assert len(await store.claim_due(until, until, 10)) == 1
+
+
+async def resolve(world: World, id: str, **body: Any) -> Any:
+    return await world.http.post(f"/v1/invoices/{id}/resolve", json=body)
+
+
+async def test_an_operator_settles_what_was_created_after_all(world: World) -> None:
+    await world.arm("sellapp", "create", "reset")
+    id = (await world.create("sellapp")).json()["invoice_id"]
+    reference = (await world.created("sellapp"))["provider_invoice_id"]
+    taken = await resolve(world, id, reason="seen in the dashboard", provider_invoice_id=reference)
+    assert taken.json()["errors"][0]["pointer"] == "/provider_invoice_id"
+    order = {
+        "customer_email": "a@example.org",
+        "payment_method": "STRIPE",
+        "product_variants": {"1001": {"quantity": 1}},
+    }
+    key = {"Authorization": "Bearer sandbox-sellapp-key", "X-STORE": "sandbox"}
+    made = (await world.sandbox.post("/sellapp/api/v2/invoices", json=order, headers=key)).json()["data"]
+    found = await resolve(world, id, reason="seen in the dashboard", provider_invoice_id=str(made["id"]))
+    assert (found.status_code, found.json()["status"]) == (200, "pending")
+    assert await events(world, id) == ["invoice.unknown", "invoice.created"]
+
+
+async def test_an_operator_settles_what_was_never_created(world: World) -> None:
+    await world.arm("sellapp", "create", "reset")
+    id = (await world.create("sellapp")).json()["invoice_id"]
+    failed = await resolve(world, id, reason="not in the dashboard", not_created=True)
+    assert (failed.status_code, failed.json()["status"]) == (200, "failed")
+    assert await events(world, id) == ["invoice.unknown", "invoice.failed"]
+    again = await resolve(world, id, reason="not in the dashboard", not_created=True)
+    assert (again.status_code, again.json()["code"]) == (409, "invoice_finished")
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"not_created": True}, "/reason"),
+        ({"reason": "r"}, "/not_created"),
+        ({"reason": "r", "not_created": False}, "/not_created"),
+        ({"reason": "r", "not_created": True, "provider_invoice_id": "1"}, "/not_created"),
+        ({"reason": "r", "not_created": True, "x": 1}, "/x"),
+    ],
+)
+async def test_a_resolution_is_one_of_two_and_has_a_reason(world: World, body: Any, pointer: str) -> None:
+    id = (await world.created("generic"))["id"]
+    refused = await resolve(world, id, **body)
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, pointer)

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -37,6 +38,9 @@ class Hands:
 
     def __call__(self) -> datetime:
         return datetime.now(UTC) + self.ahead
+
+    def ticks(self) -> float:
+        return time.monotonic() + self.ahead.total_seconds()
 
     def pass_time(self, **time: float) -> None:
         self.ahead += timedelta(**time)
@@ -96,6 +100,7 @@ async def open_world(database_url: str, *, beside: World | None = None, **settin
             mode=Mode.SANDBOX,
             public_url=SERVICE,
             clock=clock,
+            ticks=clock.ticks,
         )
         door.append(app)
         await stack.enter_async_context(app.router.lifespan_context(app))

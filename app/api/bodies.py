@@ -108,8 +108,16 @@ def validated(model: type[M], document: Any) -> tuple[M, list[Fault]]:
         faults = faults_of(error, body_pointer)
         if not isinstance(document, dict):
             raise InvalidRequest(faults) from None
-        wrong = taken_out(model, faults) | {str(found["loc"][0]) for found in error.errors()}
-        return model.model_validate({name: value for name, value in document.items() if name not in wrong}), faults
+        wrong = taken_out(model, faults) | {str(found["loc"][0]) for found in error.errors() if found["loc"]}
+        return remaining(model, {name: value for name, value in document.items() if name not in wrong}, faults), faults
+
+
+def remaining(model: type[M], document: dict[str, Any], faults: list[Fault]) -> M:
+    """The body without what is wrong with it; InvalidRequest where that says nothing by itself."""
+    try:
+        return model.model_validate(document)
+    except ValidationError:
+        raise InvalidRequest(faults) from None
 
 
 def taken_out(model: type[Sent], faults: Iterable[Fault]) -> set[str]:

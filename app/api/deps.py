@@ -24,6 +24,7 @@ from app.service.creation import Creation
 from app.service.idempotency import Idempotency, fingerprint
 from app.service.invoices import Invoices
 from app.service.listing import Listing
+from app.service.operators import Operators
 from app.storage.keys import IdempotencyKey
 from app.storage.store import Store
 
@@ -45,6 +46,8 @@ class Services(Protocol):
     def creation(self) -> Creation: ...
     @property
     def idempotency(self) -> Idempotency: ...
+    @property
+    def operators(self) -> Operators: ...
     @property
     def invoices(self) -> Invoices: ...
     @property

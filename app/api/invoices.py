@@ -11,7 +11,7 @@ from app.api.cursors import cursor, position
 from app.api.deps import Asks, Sends, Services, caller, keyed, services
 from app.api.keys import Role
 from app.api.problems import BY_KEY, READING, SENDING, WITH_BODY, documented
-from app.api.schemas import ListQuery, NewCheckout, NewInvoice, Nothing, OneQuery
+from app.api.schemas import ListQuery, NewCheckout, NewInvoice, NewResolution, Nothing, OneQuery
 from app.domain import errors
 from app.domain.errors import Fault, NotFound
 from app.domain.invoice import ID, Invoice
@@ -43,6 +43,7 @@ ONE = Asks(Role.READ, OneQuery)
 MANY = Asks(Role.READ, ListQuery)
 CREATE = Sends(Role.WRITE, NewInvoice, judge=provider_faults)
 CHECKOUT = Sends(Role.WRITE, NewCheckout, optional=True)
+RESOLVE = Sends(Role.ADMIN, NewResolution)
 CANCEL = Sends(Role.WRITE, Nothing, optional=True)
 
 CHANGING = (
@@ -159,6 +160,27 @@ async def cancel_invoice(request: Request, id: InvoiceId, new: Annotated[Nothing
         return ENCODER.encode(invoice_view(invoice))
 
     return given(await offered.idempotency.again(keyed(request, new.model_dump()), id, cancel))
+
+
+@router.post(
+    "/{id}/resolve",
+    operation_id="resolveInvoice",
+    summary="Settle an unknown invoice by hand",
+    response_model=InvoiceOut,
+    responses=documented(*CHANGING, *OPEN_ONLY, *READING),
+    openapi_extra=RESOLVE.docs,
+)
+async def resolve_invoice(request: Request, id: InvoiceId, new: Annotated[NewResolution, RESOLVE.required]) -> Response:
+    """For an operator who has looked at the provider."""
+    offered = services(request)
+
+    async def resolve() -> bytes:
+        found = new.provider_invoice_id
+        invoice = await offered.operators.resolve(known(id), reason=new.reason, provider_invoice_id=found)
+        mention(request, invoice)
+        return ENCODER.encode(invoice_view(invoice))
+
+    return given(await offered.idempotency.again(keyed(request, new.model_dump()), id, resolve))
 
 
 def known(id: str) -> str:

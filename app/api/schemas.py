@@ -222,6 +222,23 @@ class NewCheckout(Sent):
     redirect_button_title: Title | None = None
 
 
+class NewResolution(Sent):
+    """What an operator found out about an invoice in doubt: one of the two, and why."""
+
+    reason: Long
+    provider_invoice_id: Short | None = Field(None, description="It is this one there")
+    not_created: Literal[True] | None = Field(
+        None, validate_default=True, description="It is certain that the provider did not create it"
+    )
+
+    @field_validator("not_created")
+    @classmethod
+    def _either(cls, value: Literal[True] | None, info: ValidationInfo) -> Literal[True] | None:
+        if (value is None) is (info.data.get("provider_invoice_id", "") is None):
+            raise PydanticCustomError("either", "must be true, or provider_invoice_id must be given, and not both")
+        return value
+
+
 class Nothing(Sent):
     """No field, no parameter."""
 

@@ -186,6 +186,10 @@ class Invoice:
         doubted = replace(self, asked_until=None, doubted_at=at, updated_at=at)
         return Change(invoice=doubted, facts=("invoice.unknown",))
 
+    def abandoned(self, at: datetime) -> Change:
+        """It is certain that the provider did not create it, or that what it created is not to be paid."""
+        return self._changed(replace(self, status=Status.FAILED, asked_until=None), at)
+
     def _doubt(self, seen: Snapshot, at: datetime) -> Change:
         if self.finished or self.paid:
             return Change(invoice=replace(self, synced_at=at))

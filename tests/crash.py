@@ -1,0 +1,209 @@
+"""Kill the service at random moments of a stream of keyed creates, again and again, and count what became of each key.
+
+`python -m tests.crash [kills]` runs it on SQLite and on PostgreSQL; the suite runs it with fewer kills.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from app.simulator import credentials
+from tests.world import ORDERS
+
+GATEHOUSE = Path(sys.executable).parent / "gatehouse"
+KEY = "crash-test-write-key"
+KINDS = ("generic", "bluetape")
+CLIENTS = 8
+
+
+@dataclass
+class Tally:
+    """What was answered to each key, and what the providers have."""
+
+    kills: int = 0
+    sent: list[str] = field(default_factory=list)
+    answered: dict[str, str] = field(default_factory=dict)
+    contradictions: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    upstream: Counter[str] = field(default_factory=Counter)
+
+    def note(self, key: str, id: str) -> None:
+        if self.answered.setdefault(key, id) != id:
+            self.contradictions.append(key)
+
+    @property
+    def verdict(self) -> dict[str, object]:
+        """Every value but the first three must be empty."""
+        return {
+            "kills": self.kills,
+            "keys": len(self.sent),
+            "answered": len(self.answered),
+            "never answered": sorted(set(self.sent) - self.answered.keys()),
+            "answered with two ids": self.contradictions,
+            "lost": self.lost,
+            "doubled": sorted(key for key, count in self.upstream.items() if count > 1),
+            "missing upstream": sorted(set(self.answered) - self.upstream.keys()),
+        }
+
+
+@dataclass
+class Crash:
+    service: str
+    sandbox: str
+    environment: dict[str, str]
+    folder: Path
+    tally: Tally = field(default_factory=Tally)
+    process: asyncio.subprocess.Process | None = None
+
+    async def run(self, kills: int, seed: int) -> Tally:
+        chance = random.Random(seed)  # noqa: S311  # when to kill
+        async with self.client(self.service) as http:
+            for round_ in range(kills):
+                await self.start(http)
+                clients = [asyncio.create_task(self.stream(http, f"{round_}-{one}")) for one in range(CLIENTS)]
+                await asyncio.sleep(chance.uniform(0.02, 0.5))
+                await self.kill()
+                for client in clients:
+                    client.cancel()
+                await asyncio.wait(clients)
+            await self.start(http)
+            await asyncio.gather(*(self.insist(http, key) for key in self.tally.sent))
+            await self.count(http)
+            await self.kill()
+        return self.tally
+
+    def client(self, url: str) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=10)
+
+    async def start(self, http: httpx.AsyncClient) -> None:
+        port = self.service.rpartition(":")[2]
+        self.process = await spawn("serve", "--port", port, cwd=self.folder, environment=self.environment)
+        await up(http, "/readyz")
+
+    async def kill(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        await self.process.wait()
+        self.tally.kills += 1
+
+    async def stream(self, http: httpx.AsyncClient, name: str) -> None:
+        for number in range(1000):
+            key = f"{KINDS[number % len(KINDS)]}-{name}-{number}"
+            self.tally.sent.append(key)
+            try:
+                answer = await self.create(http, key)
+            except httpx.TransportError:
+                return
+            if answer.status_code == 201:
+                self.tally.note(key, answer.json()["id"])
+
+    async def create(self, http: httpx.AsyncClient, key: str) -> httpx.Response:
+        kind = key.partition("-")[0]
+        body = {"provider": kind, **ORDERS[kind], "order_id": key}
+        return await http.post("/v1/invoices", json=body, headers={"Idempotency-Key": key})
+
+    async def insist(self, http: httpx.AsyncClient, key: str) -> None:
+        """Until there is an answer, as a careful shop does."""
+        for _ in range(100):
+            answer = await self.create(http, key)
+            if answer.status_code == 201:
+                self.tally.note(key, answer.json()["id"])
+                return
+            await asyncio.sleep(0.3)
+
+    async def count(self, http: httpx.AsyncClient) -> None:
+        for key, id in self.tally.answered.items():
+            if (await http.get(f"/v1/invoices/{id}", params={"refresh": "true"})).json().get("status") != "pending":
+                self.tally.lost.append(key)
+        async with httpx.AsyncClient(base_url=self.sandbox) as sandbox:
+            self.tally.upstream.update([order async for order in upstream(sandbox)])
+
+
+async def upstream(sandbox: httpx.AsyncClient) -> AsyncIterator[str]:
+    """The order id of everything that the providers have."""
+    for skip in range(0, 100_000, 100):
+        query = {"take": 100, "skip": skip}
+        page = await sandbox.get("/generic/v1/invoice", params=query, headers={"api-key": "sandbox-generic-key"})
+        found = page.json()["data"]
+        for invoice in found:
+            yield invoice["externalOrderId"]
+        if len(found) < 100:
+            break
+    for request in (await sandbox.get("/_control/bluetape/requests")).json()["data"]:
+        if request["method"] == "POST" and request["status"] == 201:
+            yield request["body"]["invoiceNumber"]
+
+
+async def spawn(*words: str, cwd: Path, environment: dict[str, str]) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        GATEHOUSE,
+        *words,
+        cwd=cwd,
+        env={"PATH": os.environ["PATH"], **environment},
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+
+
+async def up(http: httpx.AsyncClient, path: str) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                if (await http.get(path)).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def open_crash(folder: Path, database_url: str, ports: Iterable[int]) -> AsyncIterator[Crash]:
+    service, sandbox = (f"http://127.0.0.1:{port}" for port in ports)
+    found = credentials(sandbox)
+    environment = {
+        f"GATEHOUSE_PROVIDERS__{kind.upper()}__{name.upper()}": value
+        for kind in KINDS
+        for name, value in found[kind].items()
+    }
+    environment |= {
+        "GATEHOUSE_API_KEYS": f"shop:write:{KEY}",
+        "GATEHOUSE_SECRET_KEY": "k" * 32,
+        "GATEHOUSE_DATABASE_URL": database_url,
+        "GATEHOUSE_PROVIDER_TIMEOUT": "1",
+        "GATEHOUSE_SETTLE": "1",
+        "GATEHOUSE_LOG_LEVEL": "error",
+    }
+    play = await spawn("sandbox", "--port", sandbox.rpartition(":")[2], cwd=folder, environment={})
+    crash = Crash(service, sandbox, environment, folder)
+    try:
+        async with httpx.AsyncClient(base_url=sandbox) as http:
+            await up(http, "/")
+        yield crash
+    finally:
+        for process in (play, crash.process):
+            if process is not None and process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
+async def main(kills: int) -> None:
+    from tests.stores import postgres_server  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory() as folder, postgres_server(Path(folder)) as postgres:
+        for url, ports in ((f"sqlite:///{folder}/crash.db", (8810, 8811)), (postgres.new_database(), (8820, 8821))):
+            async with open_crash(Path(folder), url, ports) as crash:
+                print(url.partition(":")[0], (await crash.run(kills, seed=kills)).verdict)  # noqa: T201
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 200))

@@ -1,0 +1,35 @@
+"""Killed at any moment, nothing that was answered is lost, and nothing is made twice."""
+
+import socket
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.crash import open_crash
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
+
+KILLS = 25
+
+
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        return listener.getsockname()[1]
+
+
+async def survive(folder: Path, database_url: str) -> None:
+    async with open_crash(folder, database_url, (free_port(), free_port())) as crash:
+        verdict = (await crash.run(KILLS, seed=1)).verdict
+    assert verdict.pop("kills") == KILLS + 1
+    assert verdict["keys"] == verdict.pop("answered")
+    assert verdict.pop("keys") > KILLS
+    assert not any(verdict.values()), verdict
+
+
+async def test_on_sqlite(tmp_path: Path) -> None:
+    await survive(tmp_path, f"sqlite:///{tmp_path}/gatehouse.db")
+
+
+async def test_on_postgresql(tmp_path: Path, postgresql_url: str) -> None:
+    await survive(tmp_path, postgresql_url)
