@@ -8,7 +8,7 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-ha
 DEV := requirements-dev.lock
 
 .DELETE_ON_ERROR:
-.PHONY: install run test cover lint format types check openapi lock clean
+.PHONY: install run test crash cover lint format types check openapi lock clean
 
 install: $(VENV)/.project
 
@@ -21,6 +21,10 @@ test: install
 cover: install
 	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage report
+
+# Longer runs, by hand: make crash ARGS=500 kills the service that often on each database.
+crash: install
+	$(BIN)/python -m tests.crash $(ARGS)
 
 lint: install
 	$(BIN)/ruff check

@@ -13,6 +13,7 @@ from rich.console import Console
 from uvicorn.supervisors import Multiprocess
 
 from app.api.openapi import document
+from app.domain.errors import Overloaded
 from app.main import create_app, open_services, working
 from app.observe import configure_logging
 from app.providers import WrongSettings, build, kinds
@@ -20,7 +21,8 @@ from app.server import Beside, Draining, configured
 from app.service.clock import utc_now
 from app.settings import Mode, Settings, SettingsError, load
 from app.simulator import SandboxProtocol, create_sandbox, credentials
-from app.storage.engine import StoreInUse, StoreUnusable
+from app.storage.engine import StoreInUse, StoreUnusable, open_engine
+from app.storage.store import Store
 from app.storage.store import migrate as bring_to_head
 
 BAD_CONFIGURATION = 78  # EX_CONFIG of sysexits.h
@@ -45,7 +47,9 @@ def serve(
     mode = settings.mode(host)
     if workers > 1:
         serve_many(settings, mode, host, port, workers)
-    elif mode is Mode.SANDBOX:
+        return
+    asyncio.run(prepare(settings))
+    if mode is Mode.SANDBOX:
         asyncio.run(serve_with_sandbox(settings, host, port, sandbox_port or port + 1))
     else:
         service = create_app(settings, provider_settings=settings.providers)
@@ -91,6 +95,13 @@ def serve_many(settings: Settings, mode: Mode, host: str, port: int, workers: in
         stop("--workers: the sandbox and SQLite serve one process; set GATEHOUSE_DATABASE_URL to postgresql://…")
     config = configured("app.main:from_environment", host, port, workers=workers)
     Multiprocess(config, sockets=[config.bind_socket()]).run()
+
+
+async def prepare(settings: Settings) -> None:
+    """Whether the store can be used, before anything is served: StoreUnusable, StoreInUse, Overloaded say why not."""
+    async with open_engine(settings.database_url) as engine:
+        if settings.auto_migrate:
+            await Store(engine).migrate()
 
 
 async def work(settings: Settings) -> None:
@@ -147,7 +158,7 @@ def main() -> None:
         app()
     except (SettingsError, WrongSettings) as error:
         stop(*error.faults)
-    except (StoreInUse, StoreUnusable) as error:
+    except (StoreInUse, StoreUnusable, Overloaded) as error:
         stop(str(error))
 
 

@@ -41,6 +41,7 @@ from app.worker import Worker
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
+    clock: Clock
     store: Store
     exchange: Exchange
     creation: Creation
@@ -74,6 +75,7 @@ async def open_services(
         creation = Creation(records=records, addresses=addresses, schedule=schedule)
         recovery = Recovery(creation=creation, settle=timedelta(seconds=settings.settle))
         yield Services(
+            clock=clock,
             store=store,
             exchange=exchange,
             creation=creation,

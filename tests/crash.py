@@ -18,6 +18,7 @@ from pathlib import Path
 import httpx
 
 from app.simulator import credentials
+from tests.stores import postgres_server
 from tests.world import ORDERS
 
 GATEHOUSE = Path(sys.executable).parent / "gatehouse"
@@ -197,12 +198,10 @@ async def open_crash(folder: Path, database_url: str, ports: Iterable[int]) -> A
 
 
 async def main(kills: int) -> None:
-    from tests.stores import postgres_server  # noqa: PLC0415
-
     with tempfile.TemporaryDirectory() as folder, postgres_server(Path(folder)) as postgres:
         for url, ports in ((f"sqlite:///{folder}/crash.db", (8810, 8811)), (postgres.new_database(), (8820, 8821))):
             async with open_crash(Path(folder), url, ports) as crash:
-                print(url.partition(":")[0], (await crash.run(kills, seed=kills)).verdict)  # noqa: T201
+                print(url.partition(":")[0], (await crash.run(kills, seed=kills)).verdict, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -77,15 +77,20 @@ def memory() -> Iterator[Path]:
         yield Path(folder)
 
 
+@contextmanager
+def postgres_server(folder: Path) -> Iterator[Server]:
+    process = get_server(folder / "postgres", cleanup_mode="delete")
+    process.psql(IN_A_HURRY)
+    yield Server(process)
+    process.cleanup()
+
+
 @pytest.fixture(scope="session")
 def postgres(memory: Path) -> Iterator[Server]:
     """Its first database, store_0, is at head, for others to be copied from."""
-    process = get_server(memory / "postgres", cleanup_mode="delete")
-    process.psql(IN_A_HURRY)
-    server = Server(process)
-    asyncio.run(migrate(server.new_database()))
-    yield server
-    process.cleanup()
+    with postgres_server(memory) as server:
+        asyncio.run(migrate(server.new_database()))
+        yield server
 
 
 @pytest.fixture(scope="session")

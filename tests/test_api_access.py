@@ -20,6 +20,7 @@ UNKNOWN_ID = "inv_01h455vb4pex5vsknk084sn02q"
 OPEN_TO_ALL = {("get", "/livez"), ("get", "/readyz"), ("get", "/problems/{code}")}
 PROVIDER, ORDER = next(iter(ORDERS.items()))
 GOOD = {"provider": PROVIDER, **ORDER}
+BODIES = {"/v1/invoices": GOOD, "/v1/invoices/{id}/resolve": {"reason": "seen there", "not_created": True}}
 
 
 def operations() -> Iterator[tuple[str, str, str | None]]:
@@ -52,7 +53,7 @@ async def client(world: World) -> AsyncIterator[httpx.AsyncClient]:
 
 async def call(client: httpx.AsyncClient, method: str, path: str, **more: Any) -> httpx.Response:
     """A call that is right in everything but its id."""
-    body = GOOD if path == "/v1/invoices" else {}
+    body = BODIES.get(path, {})
     there = path.format(id=UNKNOWN_ID, name="nobody", code="forbidden")
     return await client.request(method, there, json=body if method == "post" else None, **more)
 

@@ -24,7 +24,7 @@ from tests.world import ORDERS
 pytestmark = pytest.mark.anyio
 
 COMMITTED = Path(__file__).parent.parent / "openapi/gatehouse.yaml"
-WITH_BODY = {"createInvoice": True, "startCheckout": False, "cancelInvoice": False}
+WITH_BODY = {"createInvoice": True, "startCheckout": False, "cancelInvoice": False, "resolveInvoice": True}
 
 
 @pytest.fixture(scope="module")

@@ -64,6 +64,11 @@ def succeeds(case: Case) -> bool:
     return not isinstance(case.outcome, str)
 
 
+def is_whole(path: Path) -> bool:
+    """Word for word from the provider's documentation, and not an excerpt."""
+    return "documented" in path.stem
+
+
 def sent_in(documented: Contract, case: Case, turn: Turn) -> Request:
     """Only some headers of a request are recorded."""
     servers = [server["url"] for server in documented.document["servers"]]
@@ -560,7 +565,7 @@ def test_what_is_sent_in_a_recorded_conversation_is_documented(path: Path) -> No
 @pytest.mark.parametrize("path", [path for path in CONVERSATIONS if succeeds(read_case(path))], ids=name_of)
 def test_what_is_answered_in_a_recorded_conversation_is_documented(path: Path) -> None:
     documented, case = contract(path.parent.name), read_case(path)
-    whole = "documented_example" in path.stem
+    whole = is_whole(path)
     faults = [
         fault
         for turn in case.exchange
@@ -572,3 +577,8 @@ def test_what_is_answered_in_a_recorded_conversation_is_documented(path: Path) -
         if (known := TOLERATED.get(name_of(path))) is None
         else any(fault.startswith(known) for fault in faults)
     ), faults
+
+
+@pytest.mark.parametrize("kind", DOCUMENTED)
+def test_an_example_of_the_providers_own_is_among_the_conversations(kind: str) -> None:
+    assert [path for path in CONVERSATIONS if path.parent.name == kind and is_whole(path)]

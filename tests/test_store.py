@@ -5,8 +5,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -586,6 +586,49 @@ async def test_nothing_is_both_recorded_and_adopted(store: Store) -> None:
     assert not any(invoice.adopted for invoice in await store.page(Query(limit=100), NOW))
 
 
+async def test_of_two_strangers_with_one_link_the_first_is_adopted(store: Store) -> None:
+    def linked(one: Snapshot) -> Invoice:
+        return replace(found(one), linked_reference=one.linked_reference)
+
+    first = seen(linked_reference="l-1")
+    await store.adopt("acme", [first, seen(linked_reference="l-1"), seen()], linked, echo)
+    assert [invoice.reference for invoice in await store.page(Query(limit=9, provider_invoice_id="l-1"), NOW)] == [
+        first.reference
+    ]
+    assert len(await ids(store)) == 2
+
+
+async def test_what_is_being_recorded_is_not_adopted(postgresql_store: Store, postgresql_url: str) -> None:
+    [invoice] = await stored(postgresql_store, a_pending())
+    async with not_yet_committed(postgresql_url, "UPDATE invoices SET linked_reference = 'l-1'"):
+        listing = asyncio.create_task(adopt(postgresql_store, seen(reference="l-1")))
+        await asyncio.sleep(0.2)
+    await listing
+    assert await ids(postgresql_store) == [invoice.id]
+
+
+async def test_what_is_being_changed_is_decided_on_as_it_then_is(postgresql_store: Store, postgresql_url: str) -> None:
+    [invoice] = await stored(postgresql_store, a_pending())
+    async with not_yet_committed(postgresql_url, "UPDATE invoices SET version = 7"):
+        snapshots = [seen(reference=invoice.reference)]
+        listing = asyncio.create_task(
+            postgresql_store.adopt("acme", snapshots, found, lambda old, _: told(old, version=old.version + 1))
+        )
+        await asyncio.sleep(0.2)
+    await listing
+    assert (await stored_again(postgresql_store, invoice)).version == 8
+
+
+@asynccontextmanager
+async def not_yet_committed(url: str, statement: str) -> AsyncIterator[None]:
+    """Somebody else's transaction, which has done this and is committed at the end."""
+    other = await asyncpg.connect(url)
+    async with other.transaction():
+        await other.execute(statement)
+        yield
+    await other.close()
+
+
 async def test_a_list_without_news_disturbs_no_writer(sqlite_store: Store, sqlite_file: Path) -> None:
     known = seen()
     await adopt(sqlite_store, known)
@@ -896,15 +939,12 @@ async def test_each_spelling_of_the_address_is_understood(postgresql_url: str, p
 
 async def test_what_takes_too_long_is_overload(postgresql_store: Store, postgresql_url: str) -> None:
     [invoice] = await stored(postgresql_store, a_pending())
-    other = await asyncpg.connect(postgresql_url)
-    async with other.transaction():
-        await other.execute("SELECT id FROM invoices FOR UPDATE")
+    async with not_yet_committed(postgresql_url, "SELECT id FROM invoices FOR UPDATE"):
         slow, locked = await asyncio.gather(
             postgresql_store.engine.read(lambda connection: connection.execute(text("SELECT pg_sleep(9)")).all()),
             postgresql_store.change(invoice.id, lambda old: told(old, version=2)),
             return_exceptions=True,
         )
-    await other.close()
     for answer, cause in ((slow, "due to statement timeout"), (locked, "due to lock timeout")):
         assert isinstance(answer, Overloaded)
         assert cause in str(answer.__cause__)

@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 
-from app.api import advice, docs, health, invoices, problems, providers
+from app.api import advice, docs, health, invoices, metrics, problems, providers
 from app.api.admission import Admission
 from app.api.keys import Keys
 from app.api.openapi import DESCRIPTION, TAGS
@@ -18,7 +18,7 @@ def install(app: FastAPI, *, public_url: str, keys: Keys) -> None:
     app.openapi_tags = TAGS
     app.servers = [{"url": "/", "description": "This deployment"}]
     app.router.redirect_slashes = False
-    for router in (invoices.router, health.router, providers.router, advice.router):
+    for router in (invoices.router, health.router, providers.router, metrics.router, advice.router):
         app.include_router(router)
     docs.install(app)
     app.add_middleware(Admission)

@@ -20,6 +20,7 @@ from app.domain.errors import Fault, InvalidRequest, Unauthenticated
 from app.observe import note
 from app.service.catalog import Catalog
 from app.service.checkouts import Checkouts
+from app.service.clock import Clock
 from app.service.creation import Creation
 from app.service.idempotency import Idempotency, fingerprint
 from app.service.invoices import Invoices
@@ -40,6 +41,8 @@ Judge = Callable[["Services", M], list[Fault]]
 
 
 class Services(Protocol):
+    @property
+    def clock(self) -> Clock: ...
     @property
     def store(self) -> Store: ...
     @property

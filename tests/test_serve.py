@@ -1,0 +1,107 @@
+"""The command as it is run: what stops its start, and how it ends."""
+
+import asyncio
+import signal
+import sqlite3
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.crash import GATEHOUSE, Crash, open_crash, up
+from tests.test_crash import free_port
+from tests.world import ORDERS
+
+pytestmark = pytest.mark.anyio
+
+PRODUCTION = {
+    "GATEHOUSE_PROVIDERS__TURINPAY__API_KEY": "k",
+    "GATEHOUSE_API_KEYS": "shop:write:0123456789abcdef",
+    "GATEHOUSE_SECRET_KEY": "k" * 32,
+}
+
+
+def refused(folder: Path, environment: dict[str, str], *words: str) -> str:
+    """What is said when the start is stopped."""
+    run = subprocess.run(  # our own command
+        [GATEHOUSE, "serve", "--port", str(free_port()), *words],
+        cwd=folder,
+        env={"PATH": "/usr/bin", **environment},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert run.returncode == 78, run.stderr
+    assert "Traceback" not in run.stderr
+    return run.stderr
+
+
+@pytest.mark.parametrize(
+    ("environment", "words", "named"),
+    [
+        ({"GATEHOUSE_MAX_AGES": "2"}, (), "GATEHOUSE_MAX_AGES"),
+        ({"GATEHOUSE_SECRET_KEY": "short-secret"}, (), "GATEHOUSE_SECRET_KEY"),
+        ({"GATEHOUSE_API_KEYS": "shop:write:short-secret"}, (), "GATEHOUSE_API_KEYS"),
+        ({"GATEHOUSE_SANDBOX": "off"}, (), "no provider"),
+        ({}, ("--host", "0.0.0.0"), "no provider"),
+        ({**PRODUCTION, "GATEHOUSE_SANDBOX": "on"}, (), "GATEHOUSE_SANDBOX"),
+        ({**PRODUCTION, "GATEHOUSE_SECRET_KEY": ""}, (), "GATEHOUSE_SECRET_KEY"),
+        ({**PRODUCTION, "GATEHOUSE_PROVIDERS__TURINPAY__APY_KEY": "short-secret"}, (), "TURINPAY__APY_KEY"),
+        ({**PRODUCTION, "GATEHOUSE_PROVIDERS__NOBODY__API_KEY": "short-secret"}, (), "GATEHOUSE_PROVIDERS__NOBODY"),
+        ({**PRODUCTION, "GATEHOUSE_DATABASE_URL": "mysql://u:short-secret@h/d"}, (), "mysql"),
+        (PRODUCTION, ("--workers", "2"), "--workers"),
+    ],
+)
+def test_a_wrong_setting_stops_the_start_by_its_name(
+    tmp_path: Path, environment: dict[str, str], words: tuple[str, ...], named: str
+) -> None:
+    said = refused(tmp_path, environment, *words)
+    assert named in said
+    assert "short-secret" not in said
+
+
+@pytest.fixture
+async def crash(tmp_path: Path) -> AsyncIterator[Crash]:
+    async with open_crash(tmp_path, f"sqlite:///{tmp_path}/gatehouse.db", (free_port(), free_port())) as crash:
+        crash.environment |= {"GATEHOUSE_DRAIN": "1,5", "GATEHOUSE_PROVIDER_TIMEOUT": "5"}
+        yield crash
+
+
+async def test_told_to_end_it_drains_and_loses_nothing(crash: Crash) -> None:
+    async with crash.client(crash.service) as http:
+        await crash.start(http)
+        assert crash.process is not None
+        fault = {"operation": "create", "fault": "slow", "seconds": 2}
+        async with httpx.AsyncClient(base_url=crash.sandbox) as sandbox:
+            await sandbox.post("/_control/generic/faults", json=fault)
+        under_way = asyncio.create_task(http.post("/v1/invoices", json={"provider": "generic", **ORDERS["generic"]}))
+        await asyncio.sleep(0.3)
+        crash.process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.3)
+        assert (await http.get("/readyz")).status_code == 503
+        assert (await crash.create(http, "bluetape-1")).status_code == 201, "it still serves whoever comes"
+        assert (await under_way).status_code == 201
+        assert await asyncio.wait_for(crash.process.wait(), 10) == 0
+        with pytest.raises(httpx.TransportError):
+            await http.get("/livez")
+
+
+async def test_a_second_process_on_one_sqlite_file_is_refused(crash: Crash) -> None:
+    async with crash.client(crash.service) as http:
+        await crash.start(http)
+        said = await asyncio.to_thread(refused, crash.folder, crash.environment)
+        assert "gatehouse.db" in said or "SQLite" in said
+
+
+async def test_every_acknowledged_create_is_on_disk(crash: Crash) -> None:
+    async with crash.client(crash.service) as http:
+        await crash.start(http)
+        made = (await crash.create(http, "generic-1")).json()["id"]
+        await crash.kill()
+        with sqlite3.connect(crash.folder / "gatehouse.db") as database:
+            assert database.execute("SELECT id FROM invoices").fetchall() == [(made,)]
+        await crash.start(http)
+        await up(http, f"/v1/invoices/{made}")
