@@ -12,18 +12,20 @@ import uvicorn
 from rich.console import Console
 from uvicorn.supervisors import Multiprocess
 
+from app.api.keys import Keys
 from app.api.openapi import document
 from app.domain.errors import Overloaded
-from app.main import create_app, open_services, working
+from app.main import create_app, keys_of, open_services, sandbox_keys, working
 from app.observe import configure_logging
 from app.providers import WrongSettings, build, kinds
 from app.server import Beside, Draining, configured
 from app.service.clock import utc_now
-from app.settings import Mode, Settings, SettingsError, load
+from app.settings import SANDBOX_KEY, Mode, Settings, SettingsError, load
 from app.simulator import SandboxProtocol, create_sandbox, credentials
-from app.storage.engine import StoreInUse, StoreUnusable, open_engine
+from app.storage import store
+from app.storage.engine import open_engine
+from app.storage.failures import StoreUnusable
 from app.storage.store import Store
-from app.storage.store import migrate as bring_to_head
 
 BAD_CONFIGURATION = 78  # EX_CONFIG of sysexits.h
 
@@ -48,11 +50,11 @@ def serve(
     if workers > 1:
         serve_many(settings, mode, host, port, workers)
         return
-    asyncio.run(prepare(settings))
+    asyncio.run(prepare(settings.database_url, migrating=settings.auto_migrate))
     if mode is Mode.SANDBOX:
         asyncio.run(serve_with_sandbox(settings, host, port, sandbox_port or port + 1))
     else:
-        service = create_app(settings, provider_settings=settings.providers)
+        service = create_app(settings, provider_settings=settings.providers, keys=keys_of(settings))
         asyncio.run(drained(settings, service, host, port).serve())
 
 
@@ -73,6 +75,8 @@ def sandbox(
 def worker() -> None:
     """Run the background work alone, beside any number of replicas on PostgreSQL."""
     settings = load()
+    if not settings.providers:
+        raise SettingsError(["GATEHOUSE_PROVIDERS__<NAME>__… is missing: there is nobody to ask"])
     configure_logging(settings.log_level)
     asyncio.run(work(settings))
 
@@ -80,13 +84,14 @@ def worker() -> None:
 @app.command()
 def migrate() -> None:
     """Bring the database's schema to head."""
-    asyncio.run(bring_to_head(load().database_url))
+    asyncio.run(store.migrate(load().database_url))
 
 
 @app.command()
 def openapi() -> None:
     """Print the API's description, as JSON."""
-    print(msgspec.json.format(msgspec.json.encode(document(create_app(Settings(), provider_settings={})))).decode())  # noqa: T201
+    described = document(create_app(Settings(), provider_settings={}, keys=Keys(())))
+    print(msgspec.json.format(msgspec.json.encode(described)).decode())  # noqa: T201
 
 
 def serve_many(settings: Settings, mode: Mode, host: str, port: int, workers: int) -> None:
@@ -97,10 +102,10 @@ def serve_many(settings: Settings, mode: Mode, host: str, port: int, workers: in
     Multiprocess(config, sockets=[config.bind_socket()]).run()
 
 
-async def prepare(settings: Settings) -> None:
+async def prepare(database_url: str, *, migrating: bool) -> None:
     """Whether the store can be used, before anything is served: StoreUnusable, StoreInUse, Overloaded say why not."""
-    async with open_engine(settings.database_url) as engine:
-        if settings.auto_migrate:
+    async with open_engine(database_url) as engine:
+        if migrating:
             await Store(engine).migrate()
 
 
@@ -117,13 +122,14 @@ async def work(settings: Settings) -> None:
 async def serve_with_sandbox(settings: Settings, host: str, port: int, sandbox_port: int) -> None:
     here, there = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{sandbox_port}"
     public = str(settings.public_url) if "public_url" in settings.model_fields_set else here
-    service = create_app(
-        settings, provider_settings=credentials(there), mode=Mode.SANDBOX, host=host, public_url=public
-    )
+    keys = sandbox_keys(settings, host)
+    service = create_app(settings, provider_settings=credentials(there), keys=keys, public_url=public)
     simulators = create_sandbox(there, notify=here)
     name, kind = next(iter(kinds().items()))
     example = json.dumps({"provider": name, **kind.example})
-    err.print(WHAT_TO_TRY.format(here=here, there=there, example=example), highlight=False, soft_wrap=True)
+    key = SANDBOX_KEY if keys.find(SANDBOX_KEY) else "<your key>"
+    hint = WHAT_TO_TRY.format(here=here, there=there, example=example, key=key)
+    err.print(hint, highlight=False, markup=False, soft_wrap=True)
     main = drained(settings, service, host, port)
     play = Beside(configured(simulators, host, sandbox_port, http=SandboxProtocol))
     playing = asyncio.create_task(play.serve())
@@ -138,17 +144,17 @@ def drained(settings: Settings, application: Any, host: str, port: int) -> Drain
 
 
 WHAT_TO_TRY = """
-[bold]Gatehouse, sandbox mode[/bold]: four simulated providers, play money, key [bold]sandbox-admin-key[/bold]
+Gatehouse, sandbox mode: four simulated providers, play money, key {key}
 
   service     {here}        documentation  {here}/docs
   simulators  {there}
 
 Create an invoice, then open its checkout:
 
-  curl -s {here}/v1/invoices -H 'Authorization: Bearer sandbox-admin-key' \\
+  curl -s {here}/v1/invoices -H 'Authorization: Bearer {key}' \\
     -H 'Content-Type: application/json' \\
     -d '{example}'
-  curl -s -X POST {here}/v1/invoices/<id>/checkout -H 'Authorization: Bearer sandbox-admin-key'
+  curl -s -X POST {here}/v1/invoices/<id>/checkout -H 'Authorization: Bearer {key}'
 """
 
 
@@ -158,7 +164,7 @@ def main() -> None:
         app()
     except (SettingsError, WrongSettings) as error:
         stop(*error.faults)
-    except (StoreInUse, StoreUnusable, Overloaded) as error:
+    except (StoreUnusable, Overloaded) as error:
         stop(str(error))
 
 

@@ -47,6 +47,9 @@ T = TypeVar("T")
 MOST_CALLS = 6
 LONGEST_RETRY_AFTER = 60
 LONG_ANSWER = 256 * 1024
+
+# No database keeps it in a text, and no money may hang on that.
+NUL, INSTEAD_OF_NUL = rb"\u0000", rb"\ufffd"
 DOWN = (Unavailable, TimedOut, Faulty, OutcomeUnknown)
 
 READ_STATUS: Mapping[int, type[ProviderError]] = {
@@ -90,9 +93,9 @@ class Exchange:
         for _ in range(MOST_CALLS + 1):
             try:
                 call, result = await advanced(flow, answer)
-            except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
+            except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
                 self.lane(provider).drift += 1
-                raise self._unreadable(trip, f"cannot read its answer to {operation}") from error
+                raise self._unreadable(trip, f"gave an answer to {operation} that makes no sense") from error
             if call is None:
                 self.lane(provider).drift += strange_words(result)
                 return cast("T", result)
@@ -129,7 +132,7 @@ class Exchange:
         self._tell(trip, call, answer, took)
         if isinstance(answer, ProviderError):
             raise answer
-        trip.wrote = trip.wrote or (call.writes and answer.status < 300)
+        trip.wrote = trip.wrote or call.writes
         return answer
 
     async def _exchanged(self, trip: Trip, call: Call) -> Answer | ProviderError:
@@ -143,7 +146,8 @@ class Exchange:
             return caused(self._not_sent(trip, error.why), error)
         except MaybeSent as error:
             return caused(self._no_answer(trip, call, error.why), error)
-        answer = Answer(status=response.status_code, headers=response.headers, body=response.content)
+        body = response.content.replace(NUL, INSTEAD_OF_NUL)
+        answer = Answer(status=response.status_code, headers=response.headers, body=body)
         if answer.status // 100 == 2 or answer.status in call.accepts:
             return answer
         return self._failure(trip, call, answer)
@@ -174,8 +178,9 @@ class Exchange:
         )
 
     def _unreadable(self, trip: Trip, what: str) -> ProviderError:
-        error = OutcomeUnknown if trip.wrote else Unreadable
-        return error(f"{trip.provider.name}: {what}.", provider=trip.provider.name)
+        if trip.wrote:
+            return self._unknown(trip, what)
+        return Unreadable(f"{trip.provider.name} {what}.", provider=trip.provider.name)
 
     def _unknown(self, trip: Trip, what: str) -> ProviderError:
         return OutcomeUnknown(f"{trip.provider.name} {what}.", provider=trip.provider.name, retry_after=1)

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
 from secrets import token_urlsafe
@@ -32,26 +31,14 @@ from app.service.reconcile import Reconcile
 from app.service.records import Records
 from app.service.recovery import Recovery
 from app.service.schedule import Schedule
-from app.settings import LOOPBACK, SANDBOX_KEY, Mode, Settings, load
+from app.service.search import Search
+from app.service.services import Services
+from app.service.steps import Steps
+from app.settings import LOOPBACK, SANDBOX_KEY, Settings, load
 from app.storage.engine import open_engine
 from app.storage.store import Store
 from app.wire import Proxied, Wire
 from app.worker import Worker
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Services:
-    clock: Clock
-    store: Store
-    exchange: Exchange
-    creation: Creation
-    invoices: Invoices
-    idempotency: Idempotency
-    operators: Operators
-    reconcile: Reconcile
-    checkouts: Checkouts
-    listing: Listing
-    catalog: Catalog
 
 
 @asynccontextmanager
@@ -71,16 +58,17 @@ async def open_services(
         max_age = timedelta(seconds=settings.max_age)
         records = Records(store=store, exchange=exchange, providers=providers, clock=clock)
         schedule = Schedule(waits=settings.reconcile_schedule)
-        addresses = Addresses(public_url=public_url, secrets=signing_keys(settings))
-        creation = Creation(records=records, addresses=addresses, schedule=schedule)
-        recovery = Recovery(creation=creation, settle=timedelta(seconds=settings.settle))
+        addresses = Addresses(public_url=public_url, secret=signing_key(settings))
+        search = Search(records=records, settle=timedelta(seconds=settings.settle))
+        creation = Creation(records=records, search=search, addresses=addresses, schedule=schedule)
+        recovery = Recovery(records=records, creation=creation, search=search)
+        steps = Steps(records=records, recovery=recovery)
         yield Services(
             clock=clock,
             store=store,
-            exchange=exchange,
             creation=creation,
-            invoices=Invoices(records=records, creation=creation, recovery=recovery, max_age=max_age),
-            checkouts=Checkouts(records=records, recovery=recovery),
+            invoices=Invoices(records=records, creation=creation, recovery=recovery, steps=steps, max_age=max_age),
+            checkouts=Checkouts(records=records, steps=steps),
             idempotency=Idempotency(store=store, clock=clock, lease=longest(providers) + GRACE),
             operators=Operators(records=records),
             reconcile=Reconcile(records=records, recovery=recovery, schedule=schedule),
@@ -93,8 +81,7 @@ def create_app(
     settings: Settings,
     *,
     provider_settings: Mapping[str, Mapping[str, str]],
-    mode: Mode = Mode.PRODUCTION,
-    host: str = "127.0.0.1",
+    keys: Keys,
     public_url: str | None = None,
     clock: Clock = utc_now,
     ticks: Ticks = monotonic,
@@ -119,7 +106,7 @@ def create_app(
         openapi_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    api.install(app, public_url=public, keys=keys_of(settings, mode, host))
+    api.install(app, public_url=public, keys=keys)
     return app
 
 
@@ -127,13 +114,14 @@ def from_environment() -> FastAPI:
     """The service of one of several processes."""
     settings = load()
     configure_logging(settings.log_level)
-    return create_app(settings, provider_settings=settings.providers)
+    return create_app(settings, provider_settings=settings.providers, keys=keys_of(settings))
 
 
 @asynccontextmanager
 async def working(services: Services) -> AsyncIterator[None]:
     """The background work goes on beside whatever is done within."""
-    work = asyncio.create_task(Worker(store=services.store, reconcile=services.reconcile).work())
+    worker = Worker(clock=services.clock, store=services.store, reconcile=services.reconcile)
+    work = asyncio.create_task(worker.work())
     try:
         yield
     finally:
@@ -150,15 +138,17 @@ def wire(settings: Settings) -> httpx.AsyncBaseTransport:
     return Proxied(str(settings.egress_proxy)) if settings.egress_proxy else Wire()
 
 
-def keys_of(settings: Settings, mode: Mode, host: str) -> Keys:
-    """The callers' keys; in the sandbox on loopback, where none are set, the one that everybody knows."""
-    keys = [Key(name=key.name, role=Role[key.role.upper()], secret=key.secret) for key in settings.api_keys]
-    if not keys and mode is Mode.SANDBOX and host in LOOPBACK:
-        keys = [Key(name="sandbox", role=Role.ADMIN, secret=SecretStr(SANDBOX_KEY))]
-    return Keys(keys)
+def keys_of(settings: Settings) -> Keys:
+    return Keys(Key(name=key.name, role=Role[key.role.upper()], secret=key.secret) for key in settings.api_keys)
 
 
-def signing_keys(settings: Settings) -> tuple[SecretStr, ...]:
-    """What signs, then what the one before it signed and is still accepted; random where none is set (sandbox only)."""
-    current = settings.secret_key or SecretStr(token_urlsafe(32))
-    return (current, settings.secret_key_previous) if settings.secret_key_previous else (current,)
+def sandbox_keys(settings: Settings, host: str) -> Keys:
+    """Where none are set, on loopback the one that everybody knows, and elsewhere none."""
+    if settings.api_keys or host not in LOOPBACK:
+        return keys_of(settings)
+    return Keys([Key(name="sandbox", role=Role.ADMIN, secret=SecretStr(SANDBOX_KEY))])
+
+
+def signing_key(settings: Settings) -> SecretStr:
+    """Random where none is set, which only the sandbox allows."""
+    return settings.secret_key or SecretStr(token_urlsafe(32))

@@ -168,6 +168,11 @@ class Provider(BaseModel):
         method = OPERATIONS[operation]
         return getattr(cls, method) is not getattr(Provider, method)
 
+    def require(self, operation: str) -> None:
+        """UnsupportedOperation where it can't."""
+        if not self.can(operation):
+            raise UnsupportedOperation(f"{self.name} has no operation {operation}; see its sheet.")
+
     @property
     def notices(self) -> Notices:
         """How its notifications are known to be its own."""
@@ -182,33 +187,33 @@ class Provider(BaseModel):
         return not invoice.finished
 
     def create_invoice(self, order: Order) -> Flow[Snapshot]:
-        raise self._lacks("create")
+        raise NotImplementedError
 
     def find_invoice(self, order: Order) -> Flow[Sequence[Snapshot]]:
         """What may have come of a create whose answer is missing: everything there that looks like the order."""
-        raise self._lacks("find")
+        raise NotImplementedError
 
     def start_checkout(self, invoice: Invoice, redirect_url: str | None) -> Flow[Started]:
         """Open the payment page, or resume it."""
-        raise self._lacks("checkout")
+        raise NotImplementedError
 
     def fetch_invoice(self, invoice: Invoice) -> Flow[Snapshot]:
-        raise self._lacks("get")
+        raise NotImplementedError
 
     def list_invoices(self) -> Flow[Sequence[Snapshot]]:
         """The newest page, newest first as far as the provider sorts."""
-        raise self._lacks("list")
+        raise NotImplementedError
 
     def cancel_invoice(self, invoice: Invoice) -> Flow[Snapshot]:
-        raise self._lacks("cancel")
+        raise NotImplementedError
 
     def list_assets(self) -> Flow[Sequence[Asset]]:
         """The currencies that it can invoice in."""
-        raise self._lacks("assets")
+        raise NotImplementedError
 
     def list_questions(self) -> Flow[Sequence[str]]:
         """The names of what it can ask a buyer."""
-        raise self._lacks("questionnaire")
+        raise NotImplementedError
 
     def complaint(self, answer: Answer) -> Complaint:
         """What a failed answer says went wrong, in the provider's words; anything unreadable says nothing."""
@@ -244,9 +249,6 @@ class Provider(BaseModel):
     def auth(self, method: str, target: str, body: bytes | None) -> Mapping[str, str]:
         """The headers that say who we are; `target` is the path under the base URL with its query."""
         return {}
-
-    def _lacks(self, operation: str) -> UnsupportedOperation:
-        return UnsupportedOperation(f"{self.name} has no operation {operation}; see its sheet.")
 
 
 JSON_BODY: Mapping[bool, Mapping[str, str]] = {True: {"Content-Type": "application/json"}, False: {}}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from app.service.clock import Clock
 from app.service.reconcile import AT_ONCE, Reconcile
 from app.storage.store import Store
 
@@ -17,6 +18,7 @@ AFTER_FAILURE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
+    clock: Clock
     store: Store
     reconcile: Reconcile
 
@@ -30,7 +32,7 @@ class Worker:
         return await self.reconcile.ask_due() == AT_ONCE
 
     async def _sweep(self) -> bool:
-        return await self.store.sweep_keys(self.reconcile.records.clock()) > 0
+        return await self.store.sweep_keys(self.clock()) > 0
 
 
 async def forever(chore: str, once: Callable[[], Awaitable[bool]]) -> None:

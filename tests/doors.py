@@ -11,7 +11,8 @@ from pydantic import SecretStr
 
 from app import api
 from app.api.keys import Key, Keys, Role
-from tests.world import ADMIN, SERVICE, World, open_world
+from app.settings import SANDBOX_KEY as ADMIN
+from tests.world import SERVICE, World, open_world
 
 SECRETS = {"read": "read-key-0123456789", "write": "write-key-0123456789", "admin": ADMIN}
 ROLES = list(SECRETS)

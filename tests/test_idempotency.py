@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 BODY = {"provider": "generic", **ORDERS["generic"]}
 
 
-async def send(world: World, key: str, path: str = "/v1/invoices", body: Any = BODY, **headers: str) -> Any:
+async def send(world: World, key: Any, path: str = "/v1/invoices", body: Any = BODY, **headers: str) -> Any:
     return await world.http.post(path, json=body, headers={"Idempotency-Key": key, **headers})
 
 

@@ -82,6 +82,15 @@ def test_another_amount_than_asked_is_never_accepted() -> None:
     assert at(Status.PENDING).learn(replace(wrong, status=Status.COMPLETED), LATER).invoice.status is Status.UNKNOWN
 
 
+def test_a_mismatch_is_not_forgotten_by_an_answer_without_an_amount() -> None:
+    wrong = RESERVED.learn(says(Status.PENDING, amount=Money.parse("11", "EUR")), LATER).invoice
+    for status in (None, Status.PENDING, Status.COMPLETED):
+        assert wrong.learn(says(status), LATER).invoice.status is Status.UNKNOWN
+    assert wrong.learn(says(Status.CANCELED), LATER).invoice.status is Status.CANCELED
+    right = wrong.learn(says(Status.PENDING, amount=RESERVED.amount), LATER).invoice
+    assert (right.status, right.mismatched) == (Status.PENDING, False)
+
+
 def test_another_amount_after_the_end_is_an_echo() -> None:
     wrong = says(Status.PENDING, amount=Money.parse("11", "EUR"))
     assert at(Status.COMPLETED).learn(wrong, LATER).facts == ()
@@ -99,6 +108,13 @@ def test_what_was_paid_in_another_asset_is_no_amount_paid() -> None:
     assert at(Status.PENDING).learn(in_btc, LATER).invoice.amount_paid is None
     half = says(Status.PARTIALLY_PAID, amount_paid=Money.parse("5", "EUR"))
     assert at(Status.PENDING).learn(half, LATER).invoice.amount_paid == Money.parse("5", "EUR")
+
+
+def test_a_time_that_is_finer_than_we_keep_is_no_news() -> None:
+    fine = says(Status.PENDING, expires_at=NOW.replace(microsecond=123_456), checkout=Checkout(expires_at=LATER))
+    invoice = RESERVED.learn(fine, LATER).invoice
+    assert invoice.expires_at == NOW.replace(microsecond=123_000)
+    assert invoice.learn(fine, LATER).facts == ()
 
 
 def test_finished_and_paid_tell_what_a_shop_needs() -> None:

@@ -29,6 +29,8 @@ PROMISED = {
     "TooLarge": (413, "payload_too_large", "none", False),
     "UnsupportedMediaType": (415, "unsupported_media_type", "none", False),
     "UnsupportedOperation": (422, "unsupported_operation", "none", False),
+    "IdempotencyInProgress": (409, "idempotency_in_progress", "none", True),
+    "IdempotencyMismatch": (422, "idempotency_mismatch", "none", False),
     "InvoiceFinished": (409, "invoice_finished", "none", False),
     "RedirectFixed": (409, "redirect_fixed_at_creation", "none", False),
     "CheckoutUnavailable": (409, "checkout_unavailable", "none", False),

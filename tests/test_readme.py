@@ -3,7 +3,6 @@
 import re
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,6 +10,8 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+
+from tests.crash import GATEHOUSE
 
 README = Path(__file__).parent.parent / "README.md"
 SESSION = re.findall(r"```console\n(.*?)```", README.read_text(), re.DOTALL)
@@ -25,7 +26,7 @@ def free_ports() -> tuple[int, int]:
 @pytest.fixture(scope="module")
 def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]:
     service, sandbox = free_ports()
-    command = [Path(sys.executable).parent / "gatehouse", "serve", f"--port={service}", f"--sandbox-port={sandbox}"]
+    command = [str(GATEHOUSE), "serve", f"--port={service}", f"--sandbox-port={sandbox}"]
     with subprocess.Popen(command, cwd=tmp_path_factory.mktemp("run"), stderr=subprocess.DEVNULL) as process:
         try:
             wait_for(f"http://127.0.0.1:{service}/readyz")

@@ -85,12 +85,15 @@ async def test_what_the_provider_never_took_is_sent_again_only_where_absence_is_
 
 @pytest.mark.parametrize("kind", ["sellapp", "bluetape", "generic"])
 async def test_what_the_provider_takes_late_is_waited_for(world: World, kind: str) -> None:
-    await world.arm(kind, "create", "late_accept", seconds=0.8)
+    await world.arm(kind, "create", "late_accept", seconds=3)
     id = (await keyed(world, kind)).json()["invoice_id"]
     assert (await keyed(world, kind)).status_code == 504
-    await asyncio.sleep(1)
-    found = await keyed(world, kind)
-    assert (found.status_code, found.json()["id"]) == (201, id)
+    for _ in range(50):
+        await asyncio.sleep(0.2)
+        found = await keyed(world, kind)
+        if found.status_code == 201:
+            break
+    assert found.json()["id"] == id
     assert await upstream_creates(world, kind) == 1
 
 
@@ -258,3 +261,86 @@ async def test_a_resolution_is_one_of_two_and_has_a_reason(world: World, body: A
     id = (await world.created("generic"))["id"]
     refused = await resolve(world, id, **body)
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, pointer)
+
+
+@pytest.mark.parametrize("fault", ["status:500", "status:401", "retry_after", "reset"])
+async def test_a_look_up_that_fails_leaves_it_unknown(world: World, fault: str) -> None:
+    await world.arm("generic", "create", "reset_after_accept")
+    id = (await keyed(world, "generic")).json()["invoice_id"]
+    for again in (lambda: keyed(world, "generic"), lambda: world.checkout(id)):
+        await world.arm("generic", "list", fault, times=2)
+        answer = await again()
+        problem = answer.json()
+        assert (answer.status_code, problem["code"], problem["invoice_id"]) == (504, "outcome_unknown", id), problem
+        assert answer.headers["retry-after"]
+        await world.sandbox.delete("/_control/generic/faults")
+    assert (await keyed(world, "generic")).json()["id"] == id
+
+
+@pytest.mark.parametrize("fault", ["status:401", "retry_after", "status:500"])
+async def test_a_second_sending_that_fails_leaves_it_unknown(world: World, fault: str) -> None:
+    await world.arm("generic", "create", "reset")
+    id = (await keyed(world, "generic")).json()["invoice_id"]
+    world.clock.pass_time(seconds=SETTLE + 1)
+    await world.arm("generic", "create", fault)
+    assert (await keyed(world, "generic")).json()["invoice_id"] == id
+    assert (await world.read(id, refresh="false"))["status"] == "unknown"
+    world.clock.pass_time(seconds=SETTLE + 1)
+    assert (await keyed(world, "generic")).json()["id"] == id
+
+
+async def test_a_second_sending_that_is_refused_ends_it(world: World) -> None:
+    await world.arm("generic", "create", "reset")
+    id = (await keyed(world, "generic")).json()["invoice_id"]
+    world.clock.pass_time(seconds=SETTLE + 1)
+    await world.arm("generic", "create", "status:400")
+    refused = await keyed(world, "generic")
+    assert (refused.status_code, refused.json()["code"]) == (422, "provider_rejected")
+    assert (await world.read(id))["status"] == "failed"
+    assert await events(world, id) == ["invoice.unknown", "invoice.failed"]
+    assert (await keyed(world, "generic")).json()["id"] != id, "its key is free again"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_conflict_is_looked_up_before_it_is_believed(world: World, kind: str) -> None:
+    await world.arm(kind, "create", "status:409")
+    answer = await keyed(world, kind)
+    if kind == "bluetape":
+        assert answer.json()["code"] == "outcome_unknown", "the id is ours, so something is there"
+    else:
+        assert (answer.status_code, answer.json()["code"]) == (422, "provider_rejected")
+    before = {"generic": "/v1/invoice", "sellapp": "/v2/invoices", "turinpay": "/invoice"}.get(kind, "/status")
+    looked = [one for one in await world.requests(kind) if one["method"] == "GET" and before in one["path"]]
+    assert looked
+
+
+async def test_what_is_just_being_created_is_not_taken_by_an_older_doubt(world: World) -> None:
+    await world.arm("generic", "create", "reset")
+    older = (await keyed(world, "generic", "k1", order_id="same")).json()["invoice_id"]
+    world.clock.pass_time(seconds=SETTLE + 1)
+    await world.arm("generic", "create", "timeout_after_accept")
+    newer = asyncio.create_task(keyed(world, "generic", "k2", order_id="same"))
+    await asyncio.sleep(0.2)
+    assert (await world.read(older))["status"] == "unknown"
+    id = (await newer).json()["invoice_id"]
+    assert (await world.read(older, refresh="false"))["status"] == "unknown"
+    assert id != older
+
+
+async def test_an_operator_does_not_cross_a_create_under_way(world: World) -> None:
+    await world.arm("generic", "create", "slow", seconds=0.3)
+    create = asyncio.create_task(world.create("generic"))
+    await asyncio.sleep(0.1)
+    [request] = [one for one in await world.requests("generic") if one["method"] == "POST"]
+    refused = await resolve(world, request["body"]["externalOrderId"], reason="impatient", not_created=True)
+    assert (refused.status_code, refused.json()["code"]) == (504, "outcome_unknown")
+    assert (await create).json()["status"] == "pending"
+
+
+async def test_a_mismatch_that_a_list_shows_is_canceled_by_the_next_read(world: World) -> None:
+    created = await world.created("sellapp", amount="19.99", currency="USD")
+    await world.arm("sellapp", "list", "wrong_amount")
+    [listed] = (await world.http.get("/v1/invoices")).json()["data"]
+    assert listed["status"] == "unknown"
+    await world.arm("sellapp", "get", "wrong_amount")
+    assert (await world.read(created["id"], refresh="true"))["status"] == "canceled"

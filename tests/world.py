@@ -13,12 +13,11 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from app.main import create_app
-from app.settings import Mode, Settings
+from app.main import create_app, sandbox_keys
+from app.settings import SANDBOX_KEY, Settings
 from app.simulator import SandboxProtocol, create_sandbox, credentials
 
 SERVICE = "http://gatehouse.test"
-ADMIN = "sandbox-admin-key"
 SHOPPER = {"email": "a@example.org", "name": "A. Reader"}
 
 # A create that each kind of provider accepts.
@@ -94,17 +93,19 @@ async def open_world(database_url: str, *, beside: World | None = None, **settin
         inside = httpx.ASGITransport(lambda *asgi: door[0](*asgi), raise_app_exceptions=False)  # noqa: PLW0108  # it is empty yet
         knock = await stack.enter_async_context(httpx.AsyncClient(transport=inside, base_url=SERVICE))
         url = str(beside.sandbox.base_url) if beside else await stack.enter_async_context(played(knock))
+        chosen = {"provider_timeout": 2, "worker": False, **settings}
+        given = Settings(_env_file=None, database_url=database_url, **chosen)
         app = create_app(
-            Settings(_env_file=None, database_url=database_url, **{"provider_timeout": 2, "worker": False, **settings}),
+            given,
             provider_settings=credentials(url.rstrip("/")),
-            mode=Mode.SANDBOX,
+            keys=sandbox_keys(given, "127.0.0.1"),
             public_url=SERVICE,
             clock=clock,
             ticks=clock.ticks,
         )
         door.append(app)
         await stack.enter_async_context(app.router.lifespan_context(app))
-        key = {"Authorization": f"Bearer {ADMIN}"}
+        key = {"Authorization": f"Bearer {SANDBOX_KEY}"}
         http = await stack.enter_async_context(httpx.AsyncClient(transport=inside, base_url=SERVICE, headers=key))
         sandbox = await stack.enter_async_context(httpx.AsyncClient(base_url=url))
         yield World(http=http, sandbox=sandbox, app=app, clock=clock)

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from fastapi import Request
 from pydantic import ValidationError
 
-from app.api.faults import body_pointer, faults_of
 from app.api.schemas import Sent
 from app.domain.errors import Fault, InvalidRequest, NotStrictJson, TooLarge, UnsupportedMediaType
+from app.service.faults import body_pointer, faults_of
 
 M = TypeVar("M", bound=Sent)
 

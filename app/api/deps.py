@@ -3,7 +3,7 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Generic, Protocol
+from typing import Any, Generic
 
 import msgspec
 from fastapi import Request, Security
@@ -18,16 +18,9 @@ from app.api.queries import Q, asked
 from app.api.schemas import Nothing
 from app.domain.errors import Fault, InvalidRequest, Unauthenticated
 from app.observe import note
-from app.service.catalog import Catalog
-from app.service.checkouts import Checkouts
-from app.service.clock import Clock
-from app.service.creation import Creation
-from app.service.idempotency import Idempotency, fingerprint
-from app.service.invoices import Invoices
-from app.service.listing import Listing
-from app.service.operators import Operators
-from app.storage.keys import IdempotencyKey
-from app.storage.store import Store
+from app.service.idempotency import fingerprint
+from app.service.services import Services
+from app.storage.idempotency import IdempotencyKey
 
 KEY = re.compile(r"[\x20-\x7e]{1,255}", re.ASCII)
 IDEMPOTENCY_KEY = {
@@ -37,28 +30,7 @@ IDEMPOTENCY_KEY = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
 }
 
-Judge = Callable[["Services", M], list[Fault]]
-
-
-class Services(Protocol):
-    @property
-    def clock(self) -> Clock: ...
-    @property
-    def store(self) -> Store: ...
-    @property
-    def creation(self) -> Creation: ...
-    @property
-    def idempotency(self) -> Idempotency: ...
-    @property
-    def operators(self) -> Operators: ...
-    @property
-    def invoices(self) -> Invoices: ...
-    @property
-    def checkouts(self) -> Checkouts: ...
-    @property
-    def listing(self) -> Listing: ...
-    @property
-    def catalog(self) -> Catalog: ...
+Judge = Callable[[Services, M], list[Fault]]
 
 
 def services(request: Request) -> Services:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Request, Response
 
 from app.api.answers import ENCODER, answer
 from app.api.cursors import cursor, position
-from app.api.deps import Asks, Sends, Services, caller, keyed, services
+from app.api.deps import Asks, Sends, caller, keyed, services
 from app.api.keys import Role
 from app.api.problems import BY_KEY, READING, SENDING, WITH_BODY, documented
 from app.api.schemas import ListQuery, NewCheckout, NewInvoice, NewResolution, Nothing, OneQuery
@@ -18,6 +18,7 @@ from app.domain.invoice import ID, Invoice
 from app.observe import note
 from app.service.checkouts import Visit
 from app.service.idempotency import Told
+from app.service.services import Services
 from app.service.views import InvoiceOut, ListOut, VisitOut, invoice_view
 from app.storage.pages import Query
 

@@ -14,10 +14,10 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import ClientDisconnect
 from typing_extensions import TypedDict
 
-from app.api.faults import fault_of
 from app.domain import errors
 from app.domain.errors import PaymentError
 from app.observe import note, request_id
+from app.service.faults import fault_of
 
 log = structlog.get_logger()
 

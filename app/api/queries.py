@@ -6,9 +6,9 @@ from typing import TypeVar
 from fastapi import Request
 from pydantic import ValidationError
 
-from app.api.faults import LONGEST_PART, faults_of, query_pointer
 from app.api.schemas import Sent
 from app.domain.errors import Fault
+from app.service.faults import LONGEST_PART, faults_of, query_pointer
 
 Q = TypeVar("Q", bound=Sent)
 

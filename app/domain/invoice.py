@@ -32,6 +32,7 @@ PAID = frozenset({Status.COMPLETED, Status.DISPUTED})
 
 AFTER_MONEY = frozenset({Status.REFUNDED, Status.DISPUTED})
 ENDS = frozenset({Status.COMPLETED, Status.EXPIRED, Status.CANCELED, Status.FAILED}) | AFTER_MONEY
+UNPAID_ENDS = frozenset({Status.EXPIRED, Status.CANCELED, Status.FAILED})
 LATE_MONEY = frozenset({Status.COMPLETED}) | AFTER_MONEY
 
 # A move that is not listed is no error but an echo: providers repeat themselves and speak out of order.
@@ -74,6 +75,9 @@ class Checkout:
     bitcoin_address: str | None = None
     expires_at: datetime | None = None
 
+    def __post_init__(self) -> None:
+        to_the_millisecond(self, "expires_at")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
@@ -94,6 +98,17 @@ class Snapshot:
     expires_at: datetime | None = None
     completed_at: datetime | None = None
     raw: bytes = b""
+
+    def __post_init__(self) -> None:
+        to_the_millisecond(self, "created_at", "expires_at", "completed_at")
+
+
+def to_the_millisecond(value: object, *names: str) -> None:
+    """Times are told, kept and compared in milliseconds; what a provider says beyond that is no news each time."""
+    for name in names:
+        at = getattr(value, name)
+        if at is not None and at.microsecond % 1000:
+            object.__setattr__(value, name, at.replace(microsecond=at.microsecond // 1000 * 1000))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,8 +189,9 @@ class Invoice:
         """Take in what the provider says: a step along MOVES, news within a status, or an echo that changes nothing."""
         if self.contradicts(seen):
             return self._doubt(seen, at)
-        if seen.status is not None and seen.status != self.status and seen.status not in MOVES[self.status]:
-            return Change(invoice=replace(self, synced_at=at))
+        late = seen.status is not None and seen.status != self.status and seen.status not in MOVES[self.status]
+        if late or (self.mismatched and seen.amount is None and seen.status not in UNPAID_ENDS):
+            return Change(invoice=replace(self, reference=self.reference or seen.reference, synced_at=at))
         status = seen.status or (Status.PENDING if self.status is Status.UNKNOWN else self.status)
         return self._changed(self._told(seen, status, at), at)
 
@@ -188,7 +204,13 @@ class Invoice:
 
     def abandoned(self, at: datetime) -> Change:
         """It is certain that the provider did not create it, or that what it created is not to be paid."""
+        if self.status is not Status.UNKNOWN:
+            return Change(invoice=self)
         return self._changed(replace(self, status=Status.FAILED, asked_until=None), at)
+
+    def returning(self, redirect_url: str | None, at: datetime) -> Change:
+        """The shopper is to return to another address than was given before."""
+        return self._changed(replace(self, redirect_url=redirect_url), at)
 
     def _doubt(self, seen: Snapshot, at: datetime) -> Change:
         if self.finished or self.paid:

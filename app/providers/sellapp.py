@@ -67,10 +67,24 @@ class Price(msgspec.Struct):
         return Money.of_minor(int(units), self.currency)
 
 
+class Opened(msgspec.Struct):
+    checkout_url: str | None = None
+
+
+class Gateway(msgspec.Struct):
+    """An object that is empty may be told as an empty array."""
+
+    data: Opened | list[Any] | None = None
+
+
+class Buyer(msgspec.Struct):
+    email: str | None = None
+
+
 class Payment(msgspec.Struct):
     full_price: Price
     expires_at: Instant | None = None
-    gateway: dict[str, Any] | None = None
+    gateway: Gateway | None = None
 
 
 class Word(msgspec.Struct, rename="camel"):
@@ -92,7 +106,7 @@ class Seen(msgspec.Struct):
     status: Now
     created_at: Instant | None = None
     checkout: str | None = None
-    customer_information: dict[str, Any] | None = None
+    customer_information: Buyer | None = None
     product_variants: list[Sold] | None = None
 
 
@@ -224,15 +238,15 @@ class SellApp(provider.Provider):
         status = STATUSES.get(now.status)
         if status is Status.PENDING and payment.expires_at and payment.expires_at <= self.clock():
             status = Status.EXPIRED
-        opened, buyer = (payment.gateway or {}).get("data"), seen.customer_information
-        url = seen.checkout or (opened.get("checkout_url") if isinstance(opened, dict) else None)
+        opened, buyer = payment.gateway and payment.gateway.data, seen.customer_information
+        url = seen.checkout or (opened.checkout_url if isinstance(opened, Opened) else None)
         return Snapshot(
             reference=str(seen.id),
             status=status,
             word=now.status,
             amount=payment.full_price.money(),
             checkout=Checkout(url=url, expires_at=payment.expires_at) if url else None,
-            customer=Customer(email=buyer.get("email")) if buyer else None,
+            customer=Customer(email=buyer.email) if buyer else None,
             created_at=seen.created_at,
             expires_at=payment.expires_at,
             completed_at=now.set_at if status is Status.COMPLETED else None,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from app.domain.errors import NotFound, UnsupportedOperation
+from app.domain.errors import NotFound
 from app.exchange import Exchange
 from app.lane import Lane
 from app.provider import Provider
@@ -39,8 +39,7 @@ class Catalog:
 
     def _able(self, name: str, operation: str) -> Provider:
         provider = self._provider(name)
-        if not provider.can(operation):
-            raise UnsupportedOperation(f"{name} has no operation {operation}; see its sheet.")
+        provider.require(operation)
         return provider
 
     def _provider(self, name: str) -> Provider:

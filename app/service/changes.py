@@ -2,8 +2,10 @@
 
 from datetime import datetime
 
+import msgspec
+
 from app.domain.invoice import Change, Event, Invoice, Snapshot, Status, new_id
-from app.service.views import events_of
+from app.service.views import invoice_view
 
 
 def apply(invoice: Invoice, seen: Snapshot, at: datetime) -> tuple[Invoice, list[Event]]:
@@ -12,6 +14,15 @@ def apply(invoice: Invoice, seen: Snapshot, at: datetime) -> tuple[Invoice, list
 
 def told(change: Change, at: datetime) -> tuple[Invoice, list[Event]]:
     return change.invoice, events_of(change, at)
+
+
+def events_of(change: Change, at: datetime) -> list[Event]:
+    """The facts of a change, each with the invoice as callers see it from now on."""
+    if not change.facts:
+        return []
+    invoice = change.invoice
+    data = msgspec.json.encode(invoice_view(invoice))
+    return [Event(id=new_id("evt"), type=fact, invoice_id=invoice.id, at=at, data=data) for fact in change.facts]
 
 
 def adopted(provider: str, seen: Snapshot, at: datetime) -> Invoice:

@@ -1,6 +1,8 @@
 """Create an invoice at a provider: reserve, send once, record."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -14,21 +16,30 @@ from app.domain.errors import (
     OutcomeUnknown,
     Overloaded,
     ProviderError,
-    UnsupportedOperation,
+    Rejected,
 )
 from app.domain.invoice import Customer, Invoice, Item, Snapshot, Status, new_id
 from app.domain.money import Money
 from app.provider import Order, Provider
-from app.service.addresses import Addresses, filled
+from app.service.addresses import Addresses
 from app.service.changes import told
+from app.service.faults import body_pointer, faults_of
+from app.service.flights import Flights
 from app.service.records import Records
+from app.service.redirects import filled
 from app.service.schedule import Schedule
+from app.service.search import Search
 from app.service.views import invoice_view
-from app.storage.keys import IdempotencyKey
+from app.storage.idempotency import IdempotencyKey
 from app.storage.store import Keep
 
 # How long after the provider's deadline a create may still be under way, before it counts as cut off.
 GRACE = timedelta(seconds=5)
+
+# Seconds between the tries to withdraw what never happened, all before it would count as cut off.
+WITHDRAWALS = (0.2, 0.5, 1, 1, 1, 1)
+
+CONFLICT = 409
 
 
 class KeyTaken(Exception):
@@ -55,8 +66,10 @@ class Draft:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Creation:
     records: Records
+    search: Search
     addresses: Addresses
     schedule: Schedule
+    flights: Flights = field(default_factory=Flights)
 
     def faults(self, draft: Draft) -> list[Fault]:
         """Everything that keeps the chosen provider from creating this."""
@@ -70,38 +83,68 @@ class Creation:
         if faults := self._misses(provider, draft):
             raise InvalidRequest(faults)
         invoice = self._reservation(provider, draft)
-        if not await self.records.store.reserve(invoice, key):
-            raise KeyTaken
-        return await self.send(provider, invoice, key)
-
-    async def send(self, provider: Provider, invoice: Invoice, key: IdempotencyKey | None = None) -> Invoice:
-        """Send what is reserved, and record what came of it; AmountMismatch and OutcomeUnknown leave it stored."""
         try:
-            flow = provider.create_invoice(self.order(provider, invoice))
-            seen = await self.records.exchange.run(provider, "create", flow)
-        except OutcomeUnknown as error:
-            await self.doubt(invoice.id, key)
-            error.invoice_id = invoice.id
+            free = await self.records.store.reserve(invoice, key)
+        except Overloaded:
+            self._withdraw_in_time(invoice.id, key)
             raise
-        except ProviderError:
-            await self.records.store.withdraw(invoice.id, key)
-            raise
-        return await self.created(provider, invoice.id, seen, key)
+        if not free:
+            raise KeyTaken
+        return await self._send(provider, invoice, key)
 
     async def created(self, provider: Provider, id: str, seen: Snapshot, key: IdempotencyKey | None = None) -> Invoice:
-        """It exists: record that, whatever happens."""
-        try:
-            invoice = await self.records.record(id, seen, self.keep(key))
-        except Overloaded as error:
-            raise OutcomeUnknown(
-                "The provider created it, but it could not be recorded yet.",
-                provider=provider.name,
-                retry_after=1,
-                invoice_id=id,
-            ) from error
+        """It exists: record that. AmountMismatch, if it is not what was asked."""
+        invoice = await self.records.record_done(id, provider, seen, self.keep(key))
         if invoice.mismatched:
             raise self.records.mismatch(await self.records.undo(provider, invoice))
         return invoice
+
+    async def _send(self, provider: Provider, invoice: Invoice, key: IdempotencyKey | None) -> Invoice:
+        """Send what is reserved, and record what came of it; AmountMismatch and OutcomeUnknown leave it stored."""
+        order = self.order(provider, invoice)
+        try:
+            seen = await self._sent(provider, invoice, order)
+        except OutcomeUnknown as error:
+            error.invoice_id = invoice.id
+            with suppress(Overloaded):
+                await self.doubt(invoice.id, key)
+            raise
+        except ProviderError:
+            await self._withdraw(invoice.id, key)
+            raise
+        return await self.created(provider, invoice.id, seen, key)
+
+    async def _sent(self, provider: Provider, invoice: Invoice, order: Order) -> Snapshot:
+        """Where the provider says that it has it already, that may be our own earlier try: then it is looked for."""
+        try:
+            return await self.records.exchange.run(provider, "create", provider.create_invoice(order))
+        except Rejected as error:
+            if error.complaint.http_status != CONFLICT:
+                raise
+            try:
+                seen = await self.search.find(provider, invoice, order)
+            except ProviderError as unknown:
+                raise self.records.unknown(invoice) from unknown
+            if seen is None:
+                raise
+            return seen
+
+    async def _withdraw(self, id: str, key: IdempotencyKey | None) -> None:
+        try:
+            await self.records.store.withdraw(id, key)
+        except Overloaded:
+            self._withdraw_in_time(id, key)
+
+    def _withdraw_in_time(self, id: str, key: IdempotencyKey | None) -> None:
+        """Nothing came of it, and the store is away: before anyone takes the reservation for a create in doubt."""
+        self.flights.start(id, lambda: self._withdraw_patiently(id, key))
+
+    async def _withdraw_patiently(self, id: str, key: IdempotencyKey | None) -> None:
+        for wait in WITHDRAWALS:
+            await asyncio.sleep(wait)
+            with suppress(Overloaded):
+                await self.records.store.withdraw(id, key)
+                return
 
     async def doubt(self, id: str, key: IdempotencyKey | None = None) -> Invoice:
         at = self.records.clock()
@@ -132,17 +175,15 @@ class Creation:
         name = draft.provider or next(iter(providers))
         if name not in providers:
             raise InvalidRequest([Fault("/provider", "is not a configured provider")])
-        provider = providers[name]
-        if not provider.can("create"):
-            raise UnsupportedOperation(f"{provider.name} cannot create invoices; see its sheet.")
-        return provider
+        providers[name].require("create")
+        return providers[name]
 
     def _misses(self, provider: Provider, draft: Draft) -> list[Fault]:
         try:
             provider.Options.model_validate(draft.options)
         except ValidationError as error:
             without = replace(draft, options={})
-            return [option_fault(found) for found in error.errors()] + self._misses(provider, without)
+            return [*faults_of(error, option_pointer), *self._misses(provider, without)]
         return list(provider.faults(self.order(provider, self._reservation(provider, draft))))
 
     def _reservation(self, provider: Provider, draft: Draft) -> Invoice:
@@ -177,5 +218,5 @@ def answer_of(invoice: Invoice) -> bytes | None:
     return msgspec.json.encode(invoice_view(invoice))
 
 
-def option_fault(found: Mapping[str, Any]) -> Fault:
-    return Fault("/provider_options/" + "/".join(str(part) for part in found["loc"]), found["msg"])
+def option_pointer(where: Sequence[int | str]) -> str:
+    return body_pointer(("provider_options", *where))

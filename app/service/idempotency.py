@@ -11,7 +11,7 @@ from typing import TypeAlias
 from app.domain.errors import IdempotencyInProgress, IdempotencyMismatch, OutcomeUnknown, PaymentError
 from app.service.clock import Clock
 from app.service.creation import KeyTaken
-from app.storage.keys import IdempotencyKey, Kept
+from app.storage.idempotency import IdempotencyKey, Kept
 from app.storage.store import Store
 
 # A twin waits this long for the first to be answered.

@@ -5,15 +5,16 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from app.domain.errors import OutcomeUnknown, ProviderError, Rejected
+from app.domain.errors import OutcomeUnknown, ProviderError
 from app.domain.invoice import Invoice
 from app.provider import Provider
 from app.service.creation import Creation, Draft
 from app.service.flights import Flights
 from app.service.records import Records
 from app.service.recovery import Recovery
+from app.service.steps import Steps
 from app.service.views import invoice_view
-from app.storage.keys import IdempotencyKey, Kept
+from app.storage.idempotency import IdempotencyKey, Kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,7 @@ class Invoices:
     records: Records
     creation: Creation
     recovery: Recovery
+    steps: Steps
     max_age: timedelta
     flights: Flights = field(default_factory=Flights)
 
@@ -58,20 +60,9 @@ class Invoices:
             return Reading(invoice=invoice, stale=True)
 
     async def cancel(self, id: str) -> Invoice:
-        invoice = await self.records.stored(id)
-        provider = self.records.serving(invoice, "cancel")
-        if invoice.in_doubt:
-            invoice = await self.recovery.resolve(id)
-        self.records.refuse_unless_open(invoice)
-        try:
-            seen = await self.records.exchange.run(provider, "cancel", provider.cancel_invoice(invoice))
-        except OutcomeUnknown as error:
-            error.invoice_id = id
-            raise
-        except Rejected as error:
-            await self.records.refuse_if_ended(provider, invoice, error)
-            raise
-        return await self.records.record(id, seen)
+        provider, invoice = await self.steps.opened(id, "cancel")
+        seen = await self.steps.take(provider, invoice, "cancel", provider.cancel_invoice(invoice))
+        return await self.records.record_done(id, provider, seen)
 
     async def _now(self, provider: Provider, invoice: Invoice) -> Invoice:
         if not invoice.in_doubt:

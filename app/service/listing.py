@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from app.domain.errors import ProviderError
+from app.domain.errors import Overloaded, ProviderError
 from app.domain.invoice import Event, Invoice, Snapshot
 from app.exchange import Exchange
 from app.provider import Provider
@@ -77,10 +77,14 @@ class Listing:
             seen = await self.exchange.run(provider, "list", provider.list_invoices())
         except ProviderError as error:
             asked.code = error.code
-        else:
+            return asked.code
+        try:
             await self._take_in(provider.name, seen)
-            asked.had, asked.code = self.clock(), None
-        return asked.code
+        except Overloaded:
+            asked.at = None
+            raise
+        asked.had, asked.code = self.clock(), None
+        return None
 
     async def _take_in(self, provider: str, seen: Sequence[Snapshot]) -> None:
         at = self.clock()

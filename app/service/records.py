@@ -1,23 +1,27 @@
-"""What providers say of invoices, taken into the store; and what an invoice's state forbids."""
+"""What providers say of invoices, taken into the store."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from math import ceil
 
 import structlog
 
 from app.domain.errors import (
     AmountMismatch,
-    InvoiceFinished,
     NotFound,
     OutcomeUnknown,
+    Overloaded,
     ProviderError,
+    Unreadable,
     UnsupportedOperation,
 )
-from app.domain.invoice import Invoice, Snapshot
+from app.domain.invoice import Invoice, Snapshot, Status
 from app.exchange import Exchange
 from app.provider import Provider
-from app.service.changes import apply
+from app.service.changes import apply, told
 from app.service.clock import Clock
+from app.storage.rows import ReferenceTaken
 from app.storage.store import Keep, Store
 
 log = structlog.get_logger()
@@ -36,18 +40,41 @@ class Records:
             raise NotFound("There is no such invoice.")
         return invoice
 
-    async def record(self, id: str, seen: Snapshot, keep: Keep | None = None) -> Invoice:
+    async def record(self, id: str, provider: Provider, seen: Snapshot, keep: Keep | None = None) -> Invoice:
+        """Unreadable, where what the provider says is of another invoice of ours."""
         at = self.clock()
-        return await self.store.change(id, lambda invoice: apply(invoice, seen, at), keep)
+        try:
+            return await self.store.change(id, lambda invoice: apply(invoice, seen, at), keep)
+        except ReferenceTaken as error:
+            log.warning("reference.taken", invoice_id=id, provider=provider.name)
+            raise Unreadable(f"{provider.name} names another invoice of ours.", provider=provider.name) from error
+
+    async def record_done(self, id: str, provider: Provider, seen: Snapshot, keep: Keep | None = None) -> Invoice:
+        """What a write has done: if that cannot be recorded, nobody may be told that nothing happened."""
+        try:
+            return await self.record(id, provider, seen, keep)
+        except (Overloaded, Unreadable) as error:
+            raise OutcomeUnknown(
+                "The provider did it, but it could not be recorded.",
+                provider=provider.name,
+                retry_after=1,
+                invoice_id=id,
+            ) from error
 
     async def ask(self, provider: Provider, invoice: Invoice) -> Invoice:
         """What the provider says now, taken in."""
         seen = await self.exchange.run(provider, "get", provider.fetch_invoice(invoice))
-        now = await self.record(invoice.id, seen)
-        return await self.undo(provider, now) if now.mismatched and not invoice.mismatched else now
+        return await self.undo(provider, await self.record(invoice.id, provider, seen))
+
+    async def abandon(self, id: str) -> Invoice:
+        """It is certain that nothing came of it, unless somebody has found out otherwise meanwhile."""
+        at = self.clock()
+        return await self.store.change(id, lambda invoice: told(invoice.abandoned(at), at))
 
     async def undo(self, provider: Provider, invoice: Invoice) -> Invoice:
         """Cancel at once what was not asked for, where the provider can."""
+        if not (invoice.mismatched and invoice.status is Status.UNKNOWN):
+            return invoice
         log.error("invoice.mismatched", invoice_id=invoice.id, provider=provider.name)
         if not provider.can("cancel"):
             return invoice
@@ -56,38 +83,24 @@ class Records:
         except ProviderError as error:
             log.warning("mismatch.not_canceled", invoice_id=invoice.id, provider=provider.name, code=error.code)
             return invoice
-        return await self.record(invoice.id, replace(seen, amount=None))
+        return await self.record(invoice.id, provider, replace(seen, amount=None))
 
     def serving(self, invoice: Invoice, operation: str) -> Provider:
         """The provider that has the invoice, if it can do that."""
         provider = self.providers.get(invoice.provider)
         if provider is None:
             raise UnsupportedOperation(f"{invoice.provider} is no longer configured.")
-        if not provider.can(operation):
-            raise UnsupportedOperation(f"{provider.name} has no operation {operation}; see its sheet.")
+        provider.require(operation)
         return provider
 
-    def refuse_unless_open(self, invoice: Invoice) -> None:
-        if invoice.finished or invoice.paid:
-            raise InvoiceFinished(f"The invoice is {invoice.status}.")
-        if invoice.mismatched:
-            raise self.mismatch(invoice)
-        if invoice.in_doubt:
-            raise OutcomeUnknown(
-                "It is not known yet whether the provider created this invoice.",
-                provider=invoice.provider,
-                retry_after=1,
-                invoice_id=invoice.id,
-            )
-
-    async def refuse_if_ended(self, provider: Provider, invoice: Invoice, refusal: ProviderError) -> None:
-        """The provider refused: where the reason is that the invoice has ended meanwhile, say that instead."""
-        try:
-            now = await self.ask(provider, invoice)
-        except ProviderError:
-            return
-        if now.finished or now.paid:
-            raise InvoiceFinished(f"The invoice is {now.status}.") from refusal
+    def unknown(self, invoice: Invoice, wait: timedelta = timedelta()) -> OutcomeUnknown:
+        """`wait` is how long it will at least stay so."""
+        return OutcomeUnknown(
+            "It is not known yet whether the provider created this invoice.",
+            provider=invoice.provider,
+            retry_after=max(ceil(wait.total_seconds()), 1),
+            invoice_id=invoice.id,
+        )
 
     def mismatch(self, invoice: Invoice) -> AmountMismatch:
         return AmountMismatch(

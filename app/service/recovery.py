@@ -1,100 +1,97 @@
 """Find out what came of a create whose answer is missing; send it again only where that cannot make a second one."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import zip_longest
 
 import structlog
 
-from app.domain.errors import OutcomeUnknown
-from app.domain.invoice import Event, Invoice, Snapshot
+from app.domain.errors import AmountMismatch, OutcomeUnknown, ProviderError, Rejected
+from app.domain.invoice import Event, Invoice
 from app.provider import Provider
 from app.service.creation import GRACE, Creation
 from app.service.flights import Flights
-from app.storage.keys import IdempotencyKey
+from app.service.records import Records
+from app.service.search import Search
+from app.storage.idempotency import IdempotencyKey
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovery:
-    """`settle` is how long a provider may take to show what it has accepted; before, absence proves nothing."""
-
+    records: Records
     creation: Creation
-    settle: timedelta
+    search: Search
     flights: Flights = field(default_factory=Flights)
 
     async def resolve(self, id: str) -> Invoice:
         """The invoice once it is certain; OutcomeUnknown while it is not, ProviderError where nobody can be asked."""
         return await self.flights.join(id, lambda: self._resolve(id))
 
+    async def certain(self, id: str) -> Invoice:
+        """For who can do nothing without knowing: whatever keeps us from finding out leaves it unknown."""
+        try:
+            return await self.resolve(id)
+        except (OutcomeUnknown, AmountMismatch) as error:
+            error.invoice_id = id
+            raise
+        except ProviderError as error:
+            wait = timedelta(seconds=error.retry_after or 1)
+            raise self.records.unknown(await self.records.stored(id), wait) from error
+
     async def finish(self, id: str, key: IdempotencyKey) -> Invoice:
         """What a create that was cut off, or whose answer is missing, has come to; kept under its key from then on."""
-        invoice = await self.resolve(id)
+        invoice = await self.certain(id)
         if invoice.mismatched:
-            raise self.creation.records.mismatch(invoice)
-        return await self.creation.records.store.change(id, unchanged, self.creation.keep(key))
+            raise self.records.mismatch(invoice)
+        if invoice.reference is None:
+            await self.records.store.free_key(key)
+            raise Rejected("The provider did not take it.", provider=invoice.provider, invoice_id=id)
+        return await self.records.store.change(id, unchanged, self.creation.keep(key))
 
     async def _resolve(self, id: str) -> Invoice:
-        records, now = self.creation.records, self.creation.records.clock()
-        invoice = await records.stored(id)
+        now = self.records.clock()
+        invoice = await self.records.stored(id)
         if not invoice.in_doubt:
             return invoice
-        provider = records.serving(invoice, "create")
+        provider = self.records.serving(invoice, "create")
         until = now + timedelta(seconds=2 * provider.timeout) + GRACE
-        if await records.store.take_over(id, now, until) is None:
-            raise self._unknown(invoice, timedelta())
-        invoice = await self.creation.doubt(id)
+        if await self.records.store.take_over(id, now, until) is None:
+            raise self.records.unknown(invoice)
         try:
-            return await self._found(provider, invoice, now) or await self._again(provider, invoice, now)
+            return await self._resolved(provider, await self.creation.doubt(id))
         finally:
-            await records.store.let_go(id, now)
+            await self.records.store.let_go(id)
 
-    async def _found(self, provider: Provider, invoice: Invoice, now: datetime) -> Invoice | None:
-        """The invoice with what the provider has of it; None where it has nothing."""
-        order = self.creation.order(provider, invoice)
-        seen = await self.creation.records.exchange.run(provider, "find", provider.find_invoice(order))
-        mine = await self._mine(provider, invoice, seen, now)
-        return await self.creation.created(provider, invoice.id, mine) if mine else None
+    async def _resolved(self, provider: Provider, invoice: Invoice) -> Invoice:
+        seen = await self.search.find(provider, invoice, self.creation.order(provider, invoice))
+        if seen is not None:
+            return await self.creation.created(provider, invoice.id, seen)
+        await self.records.store.asked(invoice.id, self.records.clock())
+        return await self._again(provider, invoice)
 
-    async def _mine(
-        self, provider: Provider, invoice: Invoice, seen: Sequence[Snapshot], now: datetime
-    ) -> Snapshot | None:
-        """What bears our id; else what is nobody else's, shared out by age among the creates that look alike."""
-        if own := next((one for one in seen if one.our_id == invoice.id), None):
-            return own
-        store = self.creation.records.store
-        free = await store.unlinked(provider.name, seen)
-        if not free:
-            return None
-        alike = [one for one in await store.doubtful(provider.name) if one.looks_like(invoice)]
-        too_early = len(free) < len(alike) and now < self._settled_at(invoice)
-        if too_early or len(free) > len(alike):
-            raise self._unknown(invoice, self._settled_at(invoice) - now)
-        oldest_first = sorted(free, key=lambda one: one.created_at or invoice.created_at)
-        return {one.id: snapshot for one, snapshot in zip_longest(alike, oldest_first)}[invoice.id]
-
-    async def _again(self, provider: Provider, invoice: Invoice, now: datetime) -> Invoice:
-        """Nothing is there."""
+    async def _again(self, provider: Provider, invoice: Invoice) -> Invoice:
+        """Nothing is there: send it again, if absence proves anything and nobody has settled it meanwhile."""
+        wait = self.search.settled_at(invoice) - self.records.clock()
         if provider.create_recovery == "by_search":
-            raise self._unknown(invoice, timedelta())
-        if provider.create_recovery == "by_reference" and now < self._settled_at(invoice):
-            raise self._unknown(invoice, self._settled_at(invoice) - now)
+            raise self.records.unknown(invoice)
+        if provider.create_recovery == "by_reference" and wait > timedelta():
+            raise self.records.unknown(invoice, wait)
+        at = self.records.clock()
+        invoice = await self.records.store.change(invoice.id, lambda before: sent_again(before, at))
+        if not invoice.in_doubt:
+            return invoice
         log.info("create.sent_again", invoice_id=invoice.id, provider=provider.name)
-        again = await self.creation.records.store.change(invoice.id, lambda before: (replace(before, sent_at=now), []))
-        return await self.creation.send(provider, again)
+        try:
+            flow = provider.create_invoice(self.creation.order(provider, invoice))
+            seen = await self.records.exchange.run(provider, "create", flow)
+        except Rejected:
+            return await self.records.abandon(invoice.id)
+        return await self.creation.created(provider, invoice.id, seen)
 
-    def _settled_at(self, invoice: Invoice) -> datetime:
-        return (invoice.sent_at or invoice.created_at) + self.settle
 
-    def _unknown(self, invoice: Invoice, wait: timedelta) -> OutcomeUnknown:
-        return OutcomeUnknown(
-            "It is not known yet whether the provider created this invoice.",
-            provider=invoice.provider,
-            retry_after=max(int(wait.total_seconds()) + 1, 1),
-            invoice_id=invoice.id,
-        )
+def sent_again(invoice: Invoice, at: datetime) -> tuple[Invoice, list[Event]]:
+    return (replace(invoice, sent_at=at) if invoice.in_doubt else invoice), []
 
 
 def unchanged(invoice: Invoice) -> tuple[Invoice, list[Event]]:

@@ -5,11 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from app.domain.invoice import Invoice, Status
+from app.domain.invoice import UNPAID_ENDS, Invoice, Status
 from app.provider import Provider
 
-LATE_MONEY = (timedelta(hours=1), timedelta(hours=24), timedelta(hours=72))
-ENDED_UNPAID = frozenset({Status.EXPIRED, Status.CANCELED, Status.FAILED})
+LATE_LOOKS = (timedelta(hours=1), timedelta(hours=24), timedelta(hours=72))
 
 
 def jitter() -> float:
@@ -31,13 +30,16 @@ class Schedule:
         """None: never, unless somebody reads it."""
         if invoice.adopted:
             return None
-        if not invoice.finished:
+        if provider.unsettled(invoice):
             return at + timedelta(seconds=self.waits[min(invoice.asks, len(self.waits) - 1)] * self.jitter())
         return min((due for due in late_looks(provider, invoice) if due > at), default=None)
 
+    def last(self, at: datetime) -> datetime:
+        return at + timedelta(seconds=self.waits[-1])
+
     def due(self, provider: Provider, invoice: Invoice, at: datetime) -> bool:
         """Whether one whose turn has come is still worth asking about: it may have ended since that was planned."""
-        if not invoice.finished:
+        if provider.unsettled(invoice):
             return True
         asked = invoice.synced_at or invoice.updated_at
         return any(asked < due <= at for due in late_looks(provider, invoice))
@@ -46,6 +48,6 @@ class Schedule:
 def late_looks(provider: Provider, invoice: Invoice) -> list[datetime]:
     """Money may come late, and may go back: when a finished invoice is looked at again."""
     ended = invoice.completed_at or invoice.updated_at
-    if invoice.status in ENDED_UNPAID:
-        return [ended + wait for wait in LATE_MONEY]
+    if invoice.status in UNPAID_ENDS:
+        return [ended + wait for wait in LATE_LOOKS]
     return [ended + wait for wait in provider.refund_looks] if invoice.status is Status.COMPLETED else []

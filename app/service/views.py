@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
-import msgspec
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from app.domain.invoice import Change, Checkout, Event, Invoice, Status, new_id
+from app.domain.invoice import Checkout, Invoice, Status
 from app.provider import Notices, Provider, Recovery, Redirect
 
 Instant = Annotated[str, Field(description="RFC 3339, UTC, milliseconds", examples=["2026-11-22T08:00:00.000Z"])]
@@ -222,12 +221,3 @@ def sheet_view(provider: Provider, health: HealthOut) -> SheetOut:
         "required_fields": list(provider.required),
         "health": health,
     }
-
-
-def events_of(change: Change, at: datetime) -> list[Event]:
-    """The facts of a change, each with the invoice as callers see it from now on."""
-    if not change.facts:
-        return []
-    invoice = change.invoice
-    data = msgspec.json.encode(invoice_view(invoice))
-    return [Event(id=new_id("evt"), type=fact, invoice_id=invoice.id, at=at, data=data) for fact in change.facts]

@@ -99,10 +99,11 @@ class Intake:
         }
 
         def find(one: Snapshot) -> Invoice | None:
-            return (
-                by_id.get(one.our_id or "")
-                or by_reference.get(one.reference)
-                or (by_reference.get(one.linked_reference) if one.linked_reference else None)
+            own = by_id.get(one.our_id or "")
+            if own and (own.reference in (None, one.reference) or one.linked_reference):
+                return own
+            return by_reference.get(one.reference) or (
+                by_reference.get(one.linked_reference) if one.linked_reference else None
             )
 
         return find

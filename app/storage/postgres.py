@@ -45,6 +45,7 @@ class Postgres:
         self._address = address.set(drivername="postgresql").render_as_string(hide_password=False)
         self._pool = create_async_engine(
             "postgresql+asyncpg://",
+            hide_parameters=True,
             async_creator=self._connect,
             pool_size=KEPT,
             max_overflow=MORE,

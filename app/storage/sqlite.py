@@ -76,8 +76,8 @@ class Sqlite:
     def __init__(self, path: Path) -> None:
         self._lock = lock_beside(path)
         address = URL.create("sqlite", database=str(path))
-        self._writing = create_engine(address, pool_size=1, max_overflow=0)
-        self._reading = create_engine(address, pool_size=READERS, max_overflow=0)
+        self._writing = create_engine(address, hide_parameters=True, pool_size=1, max_overflow=0)
+        self._reading = create_engine(address, hide_parameters=True, pool_size=READERS, max_overflow=0)
         prepare(self._writing, PRAGMAS, begin="BEGIN IMMEDIATE")
         prepare(self._reading, (*PRAGMAS, "query_only=ON"), begin="BEGIN")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")

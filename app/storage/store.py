@@ -8,6 +8,7 @@ from functools import partial
 from sqlalchemy import (
     Connection,
     Integer,
+    Text,
     bindparam,
     func,
     or_,
@@ -17,10 +18,10 @@ from sqlalchemy import (
 
 from app.domain.errors import NotFound, Overloaded
 from app.domain.invoice import Event, Invoice, Snapshot
-from app.storage import keys
+from app.storage import idempotency
 from app.storage.engine import Engine, StoreUnusable, open_engine
+from app.storage.idempotency import IdempotencyKey, Kept
 from app.storage.intake import TOGETHER, Intake
-from app.storage.keys import IdempotencyKey, Kept
 from app.storage.migrations import standing, upgrade
 from app.storage.pages import BETWEEN, EQUAL, Query, page_of
 from app.storage.rows import (
@@ -59,9 +60,9 @@ class Keep:
     def settle(self, connection: Connection, invoice: Invoice) -> None:
         answer = self.answer(invoice)
         if answer is None:
-            keys.doubt(connection, self.key)
+            idempotency.doubt(connection, self.key)
         else:
-            keys.settle(connection, self.key, self.at, answer)
+            idempotency.settle(connection, self.key, self.at, answer)
 
 
 ONE = select(*WHOLE).where(invoices.c.id == KEY)
@@ -69,7 +70,15 @@ ONE_TO_CHANGE = ONE.with_for_update()
 WITHDRAW = REMOVE.where(invoices.c.reference.is_(None))
 
 IN_DOUBT = (
-    select(*WHOLE).where(invoices.c.provider == PROVIDER, in_doubt).order_by(invoices.c.created_at).limit(TOGETHER)
+    select(*WHOLE)
+    .where(
+        invoices.c.provider == PROVIDER,
+        in_doubt,
+        invoices.c.order_id.is_not_distinct_from(bindparam("order_id", type_=Text)),
+        invoices.c.amount.is_not_distinct_from(bindparam("amount", type_=Text)),
+        invoices.c.currency.is_not_distinct_from(bindparam("currency", type_=Text)),
+    )
+    .order_by(invoices.c.created_at, invoices.c.id)
 )
 NOW, UNTIL = bindparam("now", type_=Instant), bindparam("until_at", type_=Instant)
 
@@ -96,7 +105,7 @@ CLAIM_DUE = (
             .with_for_update(skip_locked=True)
         )
     )
-    .values(due_at=UNTIL, asks=invoices.c.asks + 1)
+    .values(due_at=UNTIL)
     .returning(*WHOLE)
 )
 
@@ -128,7 +137,7 @@ class Store:
 
         def work(connection: Connection) -> bool:
             until = invoice.asked_until or invoice.created_at
-            if key and not keys.take(connection, key, invoice.id, invoice.created_at, until):
+            if key and not idempotency.take(connection, key, invoice.id, invoice.created_at, until):
                 return False
             run(connection, ADD, columns(invoice))
             return True
@@ -141,7 +150,7 @@ class Store:
         def work(connection: Connection) -> None:
             run(connection, WITHDRAW, {"key": id})
             if key:
-                keys.forget(connection, key)
+                idempotency.forget(connection, key)
 
         await self.engine.write(work)
 
@@ -159,28 +168,29 @@ class Store:
         return await self.engine.write(work)
 
     async def kept(self, key: IdempotencyKey, now: datetime) -> Kept | None:
-        return await self.engine.read(partial(keys.find, key=key, now=now))
+        return await self.engine.read(partial(idempotency.find, key=key, now=now))
 
     async def take_key(self, key: IdempotencyKey, invoice_id: str, now: datetime, until: datetime) -> bool:
         """Whether the key was free, or its call was cut off, and is now this call's until then."""
 
         def work(connection: Connection) -> bool:
-            return keys.take(connection, key, invoice_id, now, until) or keys.go_on(connection, key, now, until)
+            free = idempotency.take(connection, key, invoice_id, now, until)
+            return free or idempotency.go_on(connection, key, now, until)
 
         return await self.engine.write(work)
 
     async def doubt_key(self, key: IdempotencyKey) -> None:
-        await self.engine.write(partial(keys.doubt, key=key))
+        await self.engine.write(partial(idempotency.doubt, key=key))
 
     async def settle_key(self, key: IdempotencyKey, now: datetime, answer: bytes) -> None:
-        await self.engine.write(partial(keys.settle, key=key, now=now, answer=answer))
+        await self.engine.write(partial(idempotency.settle, key=key, now=now, answer=answer))
 
     async def free_key(self, key: IdempotencyKey) -> None:
-        await self.engine.write(partial(keys.forget, key=key))
+        await self.engine.write(partial(idempotency.forget, key=key))
 
     async def sweep_keys(self, now: datetime) -> int:
         """How many expired keys were forgotten, some hundred at most."""
-        return await self.engine.write(partial(keys.sweep, now=now))
+        return await self.engine.write(partial(idempotency.sweep, now=now))
 
     async def take_over(self, id: str, now: datetime, until: datetime) -> Invoice | None:
         """An invoice in doubt, this caller's alone to resolve until then; None where it is not, or is another's."""
@@ -188,14 +198,18 @@ class Store:
         found = await self.engine.write(partial(invoices_of, statement=TAKE_OVER, values=values))
         return found[0] if found else None
 
-    async def let_go(self, id: str, asked_at: datetime) -> None:
-        """Nobody resolves it any more; its provider was asked then."""
-        values = {"key": id, "taken_until": None, "synced_at": asked_at}
-        await self.engine.write(partial(run, statement=CHANGE, values=values))
+    async def let_go(self, id: str) -> None:
+        """Nobody resolves it any more."""
+        await self.engine.write(partial(run, statement=CHANGE, values={"key": id, "taken_until": None}))
 
-    async def doubtful(self, provider: str) -> list[Invoice]:
-        """Its invoices in doubt, oldest first."""
-        return await self.engine.read(partial(invoices_of, statement=IN_DOUBT, values={"provider": provider}))
+    async def asked(self, id: str, at: datetime) -> None:
+        """Its provider was asked then, and had nothing."""
+        await self.engine.write(partial(run, statement=CHANGE, values={"key": id, "synced_at": at}))
+
+    async def doubtful(self, invoice: Invoice) -> list[Invoice]:
+        """The invoices in doubt at its provider that have its order and its amount, oldest first."""
+        values = columns(invoice, ("provider", "order_id", "amount"))
+        return await self.engine.read(partial(invoices_of, statement=IN_DOUBT, values=values))
 
     async def unlinked(self, provider: str, seen: Sequence[Snapshot]) -> list[Snapshot]:
         """Those that are no other invoice of ours; what was only adopted counts as nobody's."""
@@ -212,8 +226,9 @@ class Store:
         values = {"now": now, "until_at": until, "limit": limit}
         return await self.engine.write(partial(invoices_of, statement=CLAIM_DUE, values=values))
 
-    async def schedule(self, id: str, due_at: datetime | None) -> None:
-        await self.engine.write(partial(run, statement=CHANGE, values={"key": id, "due_at": due_at}))
+    async def schedule(self, id: str, due_at: datetime | None, asks: int) -> None:
+        """When to ask next, after so many asks that were answered."""
+        await self.engine.write(partial(run, statement=CHANGE, values={"key": id, "due_at": due_at, "asks": asks}))
 
     async def doubts(self) -> list[Doubts]:
         """How many invoices are in doubt at each provider, and since when."""

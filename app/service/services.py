@@ -1,0 +1,28 @@
+"""Everything that the doors may ask for, in one value."""
+
+from dataclasses import dataclass
+
+from app.service.catalog import Catalog
+from app.service.checkouts import Checkouts
+from app.service.clock import Clock
+from app.service.creation import Creation
+from app.service.idempotency import Idempotency
+from app.service.invoices import Invoices
+from app.service.listing import Listing
+from app.service.operators import Operators
+from app.service.reconcile import Reconcile
+from app.storage.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    clock: Clock
+    store: Store
+    creation: Creation
+    idempotency: Idempotency
+    invoices: Invoices
+    checkouts: Checkouts
+    operators: Operators
+    listing: Listing
+    catalog: Catalog
+    reconcile: Reconcile
