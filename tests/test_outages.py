@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,14 @@ async def answered_within(seconds: float, world: World) -> httpx.Response:
     return answer
 
 
+@pytest.fixture
+def swept() -> Iterator[None]:
+    """Connections that a server took down with it are dropped here, and not in the middle of another test."""
+    yield
+    gc.collect()
+
+
+@pytest.mark.usefixtures("swept")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_store_that_is_frozen_or_down(postgres: Server, postgresql_url: str) -> None:
     async with open_world(postgresql_url) as world:
@@ -69,7 +78,6 @@ async def test_a_store_that_is_frozen_or_down(postgres: Server, postgresql_url: 
             await up(world.http, "/readyz")
             assert (await world.create("generic")).status_code == 201
             before = len(await world.requests("generic"))
-    gc.collect()  # connections that the server took with it are dropped here, not in another test
 
 
 async def test_past_its_limit_a_call_is_refused_at_once() -> None:
