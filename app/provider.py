@@ -139,7 +139,8 @@ class Provider(BaseModel):
     provider lacks is not defined by its class; its sheet says so. `currencies` None means any that its assets name.
     `required` are the fields of a create that it cannot do without, for the sheet. `list_every` is the least number of
     seconds between two reads of its list. `refund_looks`: how long after its completion an invoice is looked at again.
-    `example` is a create that it accepts, for the documentation.
+    `links_end_with_id`: a checkout's address is told at creation only, and ends with the invoice's id there. `example`
+    is a create that it accepts, for the documentation.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -150,6 +151,7 @@ class Provider(BaseModel):
     required: ClassVar[tuple[str, ...]] = ()
     list_every: ClassVar[int] = 0
     refund_looks: ClassVar[tuple[timedelta, ...]] = ()
+    links_end_with_id: ClassVar[bool] = False
     example: ClassVar[Mapping[str, Any]] = {}
     Options: ClassVar[type[Options]] = Options
 

@@ -344,3 +344,15 @@ async def test_a_mismatch_that_a_list_shows_is_canceled_by_the_next_read(world: 
     assert listed["status"] == "unknown"
     await world.arm("sellapp", "get", "wrong_amount")
     assert (await world.read(created["id"], refresh="true"))["status"] == "canceled"
+
+
+async def test_a_link_that_was_lost_with_the_answer_is_built_as_earlier_ones_were(world: World) -> None:
+    await world.arm("generic", "create", "reset_after_accept")
+    first = (await world.create("generic")).json()["invoice_id"]
+    nothing_to_go_by = await world.checkout(first)
+    assert (nothing_to_go_by.status_code, nothing_to_go_by.json()["code"]) == (409, "checkout_unavailable")
+    await world.created("generic")
+    visit = (await world.checkout(first)).json()
+    assert visit["outcome"] == "redirect"
+    assert visit["url"].endswith(visit["invoice"]["provider_invoice_id"])
+    assert (await world.sandbox.get(visit["url"])).status_code == 200

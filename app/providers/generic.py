@@ -118,6 +118,7 @@ class Generic(provider.Provider):
     redirect: ClassVar[Redirect] = "at_creation"
     create_recovery: ClassVar[Recovery] = "by_reference"
     required: ClassVar[tuple[str, ...]] = ("amount", "currency")
+    links_end_with_id: ClassVar[bool] = True
     Options: ClassVar[type[provider.Options]] = Options
     example: ClassVar[Mapping[str, Any]] = {
         "amount": "49.90",

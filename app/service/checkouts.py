@@ -1,10 +1,10 @@
 """Start a checkout, or resume the one that is open, or learn that nothing is owed."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from app.domain.errors import CheckoutUnavailable, InvoiceFinished, RedirectFixed
-from app.domain.invoice import Invoice
+from app.domain.invoice import Checkout, Invoice
 from app.provider import Provider, Started
 from app.service.changes import told
 from app.service.flights import Flights
@@ -40,9 +40,21 @@ class Checkouts:
         return await self.flights.join((id, there), lambda: self._open(provider, invoice, there))
 
     async def _open(self, provider: Provider, invoice: Invoice, redirect_url: str | None) -> Visit:
+        if provider.links_end_with_id and (invoice.checkout is None or invoice.checkout.url is None):
+            invoice = await self._linked(invoice)
         flow = provider.start_checkout(invoice, redirect_url)
         started = await self.steps.take(provider, invoice, "checkout", flow)
         return self._visit(started, await self._recorded(provider, invoice.id, started, redirect_url))
+
+    async def _linked(self, invoice: Invoice) -> Invoice:
+        """With the address that was lost with its create's answer, built as an earlier one was; else as it is."""
+        earlier = await self.records.store.latest_link(invoice.provider)
+        if earlier is None:
+            return invoice
+        reference, url = earlier
+        if not url.endswith(reference):
+            return invoice
+        return replace(invoice, checkout=Checkout(url=url.removesuffix(reference) + str(invoice.reference)))
 
     async def _recorded(self, provider: Provider, id: str, started: Started, redirect_url: str | None) -> Invoice:
         invoice = await self.records.record_done(id, provider, started.snapshot)

@@ -115,6 +115,12 @@ TAKEN = select(invoices.c.reference, invoices.c.linked_reference).where(
     ~invoices.c.adopted,
 )
 
+LATEST_LINK = (
+    select(*WHOLE)
+    .where(invoices.c.provider == PROVIDER, invoices.c.checkout.is_not(None), ~invoices.c.adopted)
+    .order_by(invoices.c.created_at.desc(), invoices.c.id.desc())
+    .limit(1)
+)
 OLDEST_DOUBTS = (
     select(invoices.c.provider, func.count(), func.min(invoices.c.created_at))
     .where(in_doubt)
@@ -220,6 +226,14 @@ class Store:
             return [one for one in seen if one.reference not in taken]
 
         return await self.engine.read(work)
+
+    async def latest_link(self, provider: str) -> tuple[str, str] | None:
+        """The provider's id and the checkout's address of its newest invoice that has both."""
+        found = await self.engine.read(partial(invoices_of, statement=LATEST_LINK, values={"provider": provider}))
+        for invoice in found:
+            if invoice.reference and invoice.checkout and invoice.checkout.url:
+                return invoice.reference, invoice.checkout.url
+        return None
 
     async def claim_due(self, now: datetime, until: datetime, limit: int) -> list[Invoice]:
         """What is to be asked about now, claimed so that nobody else does until then."""
