@@ -1,6 +1,6 @@
 """Routes for invoices: create, read, list, pay, cancel."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated
 
 import msgspec
@@ -11,7 +11,7 @@ from app.api.cursors import cursor, position
 from app.api.deps import Asks, Sends, caller, keyed, services
 from app.api.keys import Role
 from app.api.problems import BY_KEY, READING, SENDING, WITH_BODY, documented
-from app.api.schemas import ListQuery, NewCheckout, NewInvoice, NewResolution, Nothing, OneQuery
+from app.api.schemas import ListQuery, NewCheckout, NewInvoice, NewResolution, Nothing, OneQuery, Sent
 from app.domain import errors
 from app.domain.errors import Fault, NotFound
 from app.domain.invoice import ID, Invoice
@@ -111,16 +111,14 @@ async def create_invoice(request: Request, new: Annotated[NewInvoice, CREATE.req
 )
 async def start_checkout(request: Request, id: InvoiceId, new: Annotated[NewCheckout, CHECKOUT.required]) -> Response:
     """Where to send the shopper; or `completed`, where nothing is owed."""
-    offered = services(request)
 
-    async def start() -> bytes:
-        visit = await offered.checkouts.start(
-            known(id), redirect_url=new.redirect_url, redirect_button_title=new.redirect_button_title
+    async def start() -> tuple[Invoice, VisitOut]:
+        visit = await services(request).checkouts.start(
+            id, redirect_url=new.redirect_url, redirect_button_title=new.redirect_button_title
         )
-        mention(request, visit.invoice)
-        return ENCODER.encode(visit_view(visit))
+        return visit.invoice, visit_view(visit)
 
-    return given(await offered.idempotency.again(keyed(request, new.model_dump()), id, start))
+    return await by_key(request, known(id), new, start)
 
 
 @router.get(
@@ -153,14 +151,12 @@ async def list_invoices(request: Request, query: Annotated[ListQuery, MANY.requi
     openapi_extra=CANCEL.docs,
 )
 async def cancel_invoice(request: Request, id: InvoiceId, new: Annotated[Nothing, CANCEL.required]) -> Response:
-    offered = services(request)
 
-    async def cancel() -> bytes:
-        invoice = await offered.invoices.cancel(known(id))
-        mention(request, invoice)
-        return ENCODER.encode(invoice_view(invoice))
+    async def cancel() -> tuple[Invoice, InvoiceOut]:
+        invoice = await services(request).invoices.cancel(id)
+        return invoice, invoice_view(invoice)
 
-    return given(await offered.idempotency.again(keyed(request, new.model_dump()), id, cancel))
+    return await by_key(request, known(id), new, cancel)
 
 
 @router.post(
@@ -173,15 +169,26 @@ async def cancel_invoice(request: Request, id: InvoiceId, new: Annotated[Nothing
 )
 async def resolve_invoice(request: Request, id: InvoiceId, new: Annotated[NewResolution, RESOLVE.required]) -> Response:
     """For an operator who has looked at the provider."""
-    offered = services(request)
 
-    async def resolve() -> bytes:
-        found = new.provider_invoice_id
-        invoice = await offered.operators.resolve(known(id), reason=new.reason, provider_invoice_id=found)
+    async def resolve() -> tuple[Invoice, InvoiceOut]:
+        there = new.provider_invoice_id
+        invoice = await services(request).operators.resolve(id, reason=new.reason, provider_invoice_id=there)
+        return invoice, invoice_view(invoice)
+
+    return await by_key(request, known(id), new, resolve)
+
+
+async def by_key(
+    request: Request, id: str, sent: Sent, act: Callable[[], Awaitable[tuple[Invoice, object]]]
+) -> Response:
+    """The answer to a call that may be made again, which is made once where it came with an idempotency key."""
+
+    async def made() -> bytes:
+        invoice, view = await act()
         mention(request, invoice)
-        return ENCODER.encode(invoice_view(invoice))
+        return ENCODER.encode(view)
 
-    return given(await offered.idempotency.again(keyed(request, new.model_dump()), id, resolve))
+    return given(await services(request).idempotency.again(keyed(request, sent.model_dump()), id, made))
 
 
 def known(id: str) -> str:
