@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from app.storage.idempotency import IdempotencyKey
 from tests.test_recovery import upstream_creates
 from tests.world import ORDERS, World, open_world
 
@@ -94,6 +96,16 @@ async def test_a_key_that_is_none_is_refused(world: World, key: str) -> None:
     refused = await send(world, key.encode("latin-1"))
     assert refused.status_code == 422
     assert refused.json()["errors"][0]["pointer"] == "header:idempotency-key"
+
+
+async def test_a_late_withdrawal_does_not_free_the_key_of_a_twin(world: World) -> None:
+    store, key = world.app.state.services.store, IdempotencyKey(caller="shop", value="k", fingerprint=b"f")
+    now = world.clock()
+    assert await store.take_key(key, "inv_of_the_twin", now, now + timedelta(seconds=5))
+    await store.withdraw("inv_that_was_never_reserved", key)
+    kept = await store.kept(key, now)
+    assert kept is not None
+    assert kept.running(now)
 
 
 async def test_a_key_is_kept_for_a_day_and_then_forgotten(world: World) -> None:

@@ -61,18 +61,18 @@ class Idempotency:
             now = self.clock()
             if not await self.store.take_key(key, invoice_id, now, now + self.lease):
                 raise KeyTaken
-            return await self._held(key, act)
+            return await self._held(key, invoice_id, act)
 
         return await self.once(key, make)
 
-    async def _held(self, key: IdempotencyKey, act: Act) -> bytes:
+    async def _held(self, key: IdempotencyKey, invoice_id: str, act: Act) -> bytes:
         try:
             body = await act()
         except OutcomeUnknown:
             await self.store.doubt_key(key)
             raise
         except PaymentError:
-            await self.store.free_key(key)
+            await self.store.free_key(key, invoice_id)
             raise
         await self.store.settle_key(key, self.clock(), body)
         return body

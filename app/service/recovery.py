@@ -45,7 +45,7 @@ class Recovery:
         if invoice.mismatched:
             raise self.records.mismatch(invoice)
         if invoice.reference is None:
-            await self.records.store.free_key(key)
+            await self.records.store.free_key(key, id)
             raise Rejected("The provider did not take it.", provider=invoice.provider, invoice_id=id)
         return await self.records.store.change(id, unchanged, self.creation.keep(key))
 

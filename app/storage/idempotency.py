@@ -50,7 +50,9 @@ NOW = bindparam("now", type_=Instant)
 FIND = KEPT.where(*MINE, or_(idempotency_keys.c.expires_at.is_(None), idempotency_keys.c.expires_at > NOW))
 ADD = insert(idempotency_keys).on_conflict_do_nothing().returning(idempotency_keys.c.value)
 FORGET_EXPIRED = delete(idempotency_keys).where(*MINE, idempotency_keys.c.expires_at <= NOW)
-FORGET = delete(idempotency_keys).where(*MINE, idempotency_keys.c.answer.is_(None))
+FORGET = delete(idempotency_keys).where(
+    *MINE, idempotency_keys.c.invoice_id == bindparam("invoice"), idempotency_keys.c.answer.is_(None)
+)
 SETTLE = update(idempotency_keys).where(*MINE)
 GO_ON = SETTLE.where(
     idempotency_keys.c.answer.is_(None), or_(idempotency_keys.c.until.is_(None), idempotency_keys.c.until <= NOW)
@@ -102,8 +104,9 @@ def doubt(connection: Connection, key: IdempotencyKey) -> None:
     connection.execute(SETTLE, {**mine(key), "until": None})
 
 
-def forget(connection: Connection, key: IdempotencyKey) -> None:
-    connection.execute(FORGET, mine(key))
+def forget(connection: Connection, key: IdempotencyKey, invoice_id: str) -> None:
+    """Nothing came of its call for this invoice; a call for another one that has the key by now keeps it."""
+    connection.execute(FORGET, {**mine(key), "invoice": invoice_id})
 
 
 def sweep(connection: Connection, now: datetime) -> int:

@@ -156,7 +156,7 @@ class Store:
         def work(connection: Connection) -> None:
             run(connection, WITHDRAW, {"key": id})
             if key:
-                idempotency.forget(connection, key)
+                idempotency.forget(connection, key, id)
 
         await self.engine.write(work)
 
@@ -191,8 +191,8 @@ class Store:
     async def settle_key(self, key: IdempotencyKey, now: datetime, answer: bytes) -> None:
         await self.engine.write(partial(idempotency.settle, key=key, now=now, answer=answer))
 
-    async def free_key(self, key: IdempotencyKey) -> None:
-        await self.engine.write(partial(idempotency.forget, key=key))
+    async def free_key(self, key: IdempotencyKey, invoice_id: str) -> None:
+        await self.engine.write(partial(idempotency.forget, key=key, invoice_id=invoice_id))
 
     async def sweep_keys(self, now: datetime) -> int:
         """How many expired keys were forgotten, some hundred at most."""
