@@ -38,6 +38,7 @@ class Tally:
     contradictions: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     upstream: Counter[str] = field(default_factory=Counter)
+    logged: dict[str, str] = field(default_factory=dict)
 
     def note(self, key: str, id: str) -> None:
         if self.answered.setdefault(key, id) != id:
@@ -75,8 +76,10 @@ class Crash:
                 for client in clients:
                     client.cancel()
                 await asyncio.wait(clients)
+                await self.look_at_log()
             await self.start(http)
             await asyncio.gather(*(self.insist(http, key) for key in self.tally.sent))
+            await self.look_at_log()
             await self.count(http)
             await self.kill()
         return self.tally
@@ -127,11 +130,19 @@ class Crash:
             if (await http.get(f"/v1/invoices/{id}", params={"refresh": "true"})).json().get("status") != "pending":
                 self.tally.lost.append(key)
         async with httpx.AsyncClient(base_url=self.sandbox) as sandbox:
-            self.tally.upstream.update([order async for order in upstream(sandbox)])
+            self.tally.upstream.update([order async for order in listed(sandbox)])
+        self.tally.upstream.update(self.tally.logged.values())
+
+    async def look_at_log(self) -> None:
+        """What has no list is seen in the log, which forgets its oldest lines."""
+        async with httpx.AsyncClient(base_url=self.sandbox) as sandbox:
+            for request in (await sandbox.get("/_control/bluetape/requests")).json()["data"]:
+                if request["method"] == "POST" and request["status"] == 201:
+                    self.tally.logged[request["body"]["id"]] = request["body"]["invoiceNumber"]
 
 
-async def upstream(sandbox: httpx.AsyncClient) -> AsyncIterator[str]:
-    """The order id of everything that the providers have."""
+async def listed(sandbox: httpx.AsyncClient) -> AsyncIterator[str]:
+    """The order id of everything that the provider with a list has."""
     for skip in range(0, 100_000, 100):
         query = {"take": 100, "skip": skip}
         page = await sandbox.get("/generic/v1/invoice", params=query, headers={"api-key": "sandbox-generic-key"})
@@ -140,9 +151,6 @@ async def upstream(sandbox: httpx.AsyncClient) -> AsyncIterator[str]:
             yield invoice["externalOrderId"]
         if len(found) < 100:
             break
-    for request in (await sandbox.get("/_control/bluetape/requests")).json()["data"]:
-        if request["method"] == "POST" and request["status"] == 201:
-            yield request["body"]["invoiceNumber"]
 
 
 async def spawn(*words: str, cwd: Path, environment: dict[str, str]) -> asyncio.subprocess.Process:
@@ -202,7 +210,8 @@ async def main(kills: int) -> None:
         for url, ports in ((f"sqlite:///{folder}/crash.db", (8810, 8811)), (postgres.new_database(), (8820, 8821))):
             async with open_crash(Path(folder), url, ports) as crash:
                 tally = await crash.run(kills, seed=kills)
-                print(url.partition(":")[0], tally.kills, "kills", len(tally.sent), "keys", tally.verdict)  # noqa: T201
+                bad = {what: keys[:20] for what, keys in tally.verdict.items() if keys}
+                print(url.partition(":")[0], tally.kills, "kills", len(tally.sent), "keys", bad or "all is well")  # noqa: T201
 
 
 if __name__ == "__main__":
