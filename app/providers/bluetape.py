@@ -56,7 +56,10 @@ class Details(msgspec.Struct, rename="camel"):
 
 
 class Created(msgspec.Struct):
+    """The answer is not documented; one in the form of an error creates nothing."""
+
     details: Details | None = None
+    reason: None = None
 
 
 class Seen(Details, rename="camel", kw_only=True):

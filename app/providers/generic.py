@@ -44,7 +44,7 @@ Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Created(msgspec.Struct, rename="camel"):
-    id: str
+    id: Annotated[str, msgspec.Meta(min_length=1)]
     payment_link: str | None = None
 
     def page(self) -> Checkout | None:

@@ -37,7 +37,7 @@ LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 class Intent(msgspec.Struct, rename="camel"):
-    checkout_id: str
+    checkout_id: Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class Ways(msgspec.Struct):
