@@ -277,7 +277,7 @@ async def test_a_look_up_that_fails_leaves_it_unknown(world: World, fault: str) 
     assert (await keyed(world, "generic")).json()["id"] == id
 
 
-@pytest.mark.parametrize("fault", ["status:401", "retry_after", "status:500"])
+@pytest.mark.parametrize("fault", ["status:401", "retry_after", "status:500", "status:409"])
 async def test_a_second_sending_that_fails_leaves_it_unknown(world: World, fault: str) -> None:
     await world.arm("generic", "create", "reset")
     id = (await keyed(world, "generic")).json()["invoice_id"]
