@@ -15,7 +15,7 @@ from uvicorn.supervisors import Multiprocess
 from app.api.keys import Keys
 from app.api.openapi import document
 from app.domain.errors import Overloaded
-from app.main import create_app, keys_of, open_services, sandbox_keys, working
+from app.main import addresses_of, create_app, keys_of, open_services, sandbox_keys, working
 from app.observe import configure_logging
 from app.providers import WrongSettings, build, kinds
 from app.server import Beside, Draining, configured
@@ -115,7 +115,7 @@ async def work(settings: Settings) -> None:
     for sig in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sig, ended.set)
     providers = build(settings.providers, timeout=settings.provider_timeout, clock=utc_now)
-    async with open_services(settings, providers, str(settings.public_url).rstrip("/")) as services, working(services):
+    async with open_services(settings, providers, addresses_of(settings)) as services, working(services):
         await ended.wait()
 
 

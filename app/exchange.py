@@ -43,6 +43,7 @@ from app.wire import MaybeSent, NotSent
 log = structlog.get_logger()
 
 T = TypeVar("T")
+D = TypeVar("D", bound=int | None)
 
 MOST_CALLS = 6
 LONGEST_RETRY_AFTER = 60
@@ -65,30 +66,53 @@ WRITE_CLASS: Mapping[int, type[ProviderError]] = {4: Rejected}
 READ_WIRE: Mapping[str, type[ProviderError]] = {"timeout": TimedOut, "closed": Faulty}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """One call and what came of it: `path` is a template, `outcome` is `ok` or the code of the error."""
+
+    about: str | None
+    provider: str
+    operation: str
+    method: str
+    path: str
+    attempt: int
+    status: int | None
+    outcome: str
+    ms: float
+    request: bytes | None
+    answer: bytes | None
+
+
 @dataclass(slots=True, kw_only=True)
 class Trip:
-    """One flow under way: whose, to which end, until when, and whether one of its writes has been taken."""
+    """One flow under way: whose, to which end, until when, and whether one of its writes has been taken.
+
+    `about` is the id of the invoice that it is about, if it is about one.
+    """
 
     provider: Provider
     operation: str
     ends: float
+    about: str | None = None
     wrote: bool = False
+    attempt: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """Carries flows out over HTTP."""
+    """Carries flows out over HTTP; whoever listens hears of every call."""
 
     wire: httpx.AsyncBaseTransport
+    listener: Callable[[Heard], None] = lambda _: None
     clock: Callable[[], float] = time.monotonic
     lanes: dict[str, Lane] = field(default_factory=dict)
 
     def lane(self, provider: Provider) -> Lane:
         return self.lanes.setdefault(provider.name, Lane(self.clock))
 
-    async def run(self, provider: Provider, operation: str, flow: Flow[T]) -> T:
+    async def run(self, provider: Provider, operation: str, flow: Flow[T], about: str | None = None) -> T:
         """Send each call the flow yields, hand back each answer, return its result; ProviderError says why not."""
-        trip = Trip(provider=provider, operation=operation, ends=self.clock() + provider.timeout)
+        trip = Trip(provider=provider, operation=operation, ends=self.clock() + provider.timeout, about=about)
         answer: Answer | None = None
         for _ in range(MOST_CALLS + 1):
             try:
@@ -113,6 +137,7 @@ class Exchange:
             if call.writes or trip.wrote or refused or spare <= 0 or not self.lane(trip.provider).may_retry():
                 raise
         await asyncio.sleep(pause)
+        trip.attempt += 1
         return await self._send(trip, call)
 
     async def _send(self, trip: Trip, call: Call) -> Answer:
@@ -189,16 +214,31 @@ class Exchange:
         return Unavailable(f"{trip.provider.name} {what}.", provider=trip.provider.name, retry_after=retry_after)
 
     def _tell(self, trip: Trip, call: Call, answer: Answer | ProviderError, ms: float) -> None:
-        told = answer.complaint.http_status if isinstance(answer, ProviderError) else answer.status
-        log.info(
-            "provider.answered",
+        heard = Heard(
+            about=trip.about,
             provider=trip.provider.name,
             operation=trip.operation,
             method=call.method,
             path=call.path,
-            status=told,
+            attempt=trip.attempt,
+            status=answer.complaint.http_status if isinstance(answer, ProviderError) else answer.status,
             outcome=answer.code if isinstance(answer, ProviderError) else "ok",
             ms=round(ms, 1),
+            request=call.body,
+            answer=None if isinstance(answer, ProviderError) else answer.body,
+        )
+        self.listener(heard)
+        log.info(
+            "provider.answered",
+            invoice_id=heard.about,
+            provider=heard.provider,
+            operation=heard.operation,
+            method=heard.method,
+            path=heard.path,
+            attempt=heard.attempt,
+            status=heard.status,
+            outcome=heard.outcome,
+            ms=heard.ms,
         )
 
 
@@ -241,14 +281,14 @@ def complaint_of(provider: Provider, answer: Answer) -> Complaint:
         return Complaint(http_status=answer.status)
 
 
-def seconds_of(retry_after: str | None, *, default: int | None) -> int | None:
-    """Retry-After in whole seconds, from either of its forms, at most a minute; the default where it makes no sense."""
+def seconds_of(retry_after: str | None, *, default: D, longest: int = LONGEST_RETRY_AFTER) -> int | D:
+    """Retry-After in whole seconds, from either of its forms, not too many; the default where it makes no sense."""
     if retry_after is None:
         return default
     if retry_after.isascii() and retry_after.isdigit():
-        return min(int(retry_after[:6]), LONGEST_RETRY_AFTER)
+        return min(int(retry_after[:6]), longest)
     try:
         wait = parsedate_to_datetime(retry_after) - datetime.now(UTC)
     except (TypeError, ValueError):
         return default
-    return min(max(int(wait.total_seconds()), 1), LONGEST_RETRY_AFTER)
+    return min(max(int(wait.total_seconds()), 1), longest)

@@ -101,6 +101,12 @@ class Lane:
     last_success_at: datetime | None = None
     last_error: str | None = None
     drift: int = 0
+    paused: bool = False
+
+    @property
+    def serves(self) -> bool:
+        """Whether creates and checkouts go to it just now."""
+        return not self.paused and self.circuit.state != "open"
 
     def __post_init__(self) -> None:
         self.circuit = Circuit(self.clock)

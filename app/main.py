@@ -1,12 +1,13 @@
 """Put the house together: the only file that knows every room."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 from importlib.metadata import version
 from secrets import token_urlsafe
 from time import monotonic
+from typing import Any
 
 import httpx
 from fastapi import FastAPI
@@ -23,19 +24,28 @@ from app.service.catalog import Catalog
 from app.service.checkouts import Checkouts
 from app.service.clock import Clock, Ticks, utc_now
 from app.service.creation import GRACE, Creation
+from app.service.deliveries import Deliveries
+from app.service.feed import Feed
+from app.service.hints import Hints
 from app.service.idempotency import Idempotency
 from app.service.invoices import Invoices
 from app.service.listing import Listing
+from app.service.notifications import Notifications
 from app.service.operators import Operators
 from app.service.reconcile import Reconcile
 from app.service.records import Records
 from app.service.recovery import Recovery
+from app.service.routing import Routing, Rule
 from app.service.schedule import Schedule
 from app.service.search import Search
 from app.service.services import Services
 from app.service.steps import Steps
-from app.settings import LOOPBACK, SANDBOX_KEY, Settings, load
-from app.storage.engine import open_engine
+from app.service.watch import Watch
+from app.settings import LOOPBACK, SANDBOX_KEY, Settings, SettingsError, load
+from app.storage.engine import Engine, open_engine
+from app.storage.feed import EventLog
+from app.storage.inbox import Inbox
+from app.storage.outbox import Outbox
 from app.storage.store import Store
 from app.wire import Proxied, Wire
 from app.worker import Worker
@@ -45,36 +55,96 @@ from app.worker import Worker
 async def open_services(
     settings: Settings,
     providers: Mapping[str, Provider],
-    public_url: str,
+    addresses: Addresses,
     clock: Clock = utc_now,
     ticks: Ticks = monotonic,
 ) -> AsyncIterator[Services]:
-    """The services over an open store and an open wire, both closed at the end."""
-    async with open_engine(settings.database_url) as engine, wire(settings) as carrier:
-        store = Store(engine)
+    """The services over an open store and an open wire; at the end what is under way is given back, and all closed."""
+    async with (
+        open_engine(settings.database_url) as engine,
+        wire(settings) as carrier,
+        httpx.AsyncClient(transport=wire(settings), trust_env=False) as messenger,
+    ):
+        watch = Watch()
+        receiver = str(settings.webhook_url) if settings.webhook_url else None
+        store = Store(engine, webhook_url=receiver, changed=watch.ring)
         if settings.auto_migrate:
             await store.migrate()
-        exchange = Exchange(wire=carrier, clock=ticks)
-        max_age = timedelta(seconds=settings.max_age)
-        records = Records(store=store, exchange=exchange, providers=providers, clock=clock)
-        schedule = Schedule(waits=settings.reconcile_schedule)
-        addresses = Addresses(public_url=public_url, secret=signing_key(settings))
-        search = Search(records=records, settle=timedelta(seconds=settings.settle))
-        creation = Creation(records=records, search=search, addresses=addresses, schedule=schedule)
-        recovery = Recovery(records=records, creation=creation, search=search)
-        steps = Steps(records=records, recovery=recovery)
-        yield Services(
+        records = Records(store=store, exchange=Exchange(wire=carrier, clock=ticks), providers=providers, clock=clock)
+        deliveries = Deliveries(
+            outbox=Outbox(engine),
+            http=messenger,
+            secrets=settings.webhook_secret,
+            waits=settings.delivery_schedule,
             clock=clock,
-            store=store,
-            creation=creation,
-            invoices=Invoices(records=records, creation=creation, recovery=recovery, steps=steps, max_age=max_age),
-            checkouts=Checkouts(records=records, steps=steps),
-            idempotency=Idempotency(store=store, clock=clock, lease=longest(providers) + GRACE),
-            operators=Operators(records=records),
-            reconcile=Reconcile(records=records, recovery=recovery, schedule=schedule),
-            listing=Listing(store=store, exchange=exchange, providers=providers, clock=clock, max_age=max_age),
-            catalog=Catalog(exchange=exchange, providers=providers),
         )
+        services = assembled(settings, engine, records, deliveries, watch, addresses)
+        try:
+            async with beside(watch.look(store)):
+                yield services
+        finally:
+            await services.notifications.close()
+            await services.deliveries.close()
+
+
+def assembled(
+    settings: Settings, engine: Engine, records: Records, deliveries: Deliveries, watch: Watch, addresses: Addresses
+) -> Services:
+    store, exchange, providers, clock = records.store, records.exchange, records.providers, records.clock
+    max_age = timedelta(seconds=settings.max_age)
+    schedule = Schedule(waits=settings.reconcile_schedule)
+    search = Search(records=records, settle=timedelta(seconds=settings.settle))
+    creation = Creation(
+        records=records,
+        search=search,
+        addresses=addresses,
+        schedule=schedule,
+        routing=routing(settings, providers, exchange),
+    )
+    recovery = Recovery(records=records, creation=creation, search=search)
+    steps = Steps(records=records, recovery=recovery)
+    return Services(
+        clock=clock,
+        store=store,
+        addresses=addresses,
+        creation=creation,
+        invoices=Invoices(
+            records=records, creation=creation, recovery=recovery, steps=steps, watch=watch, max_age=max_age
+        ),
+        checkouts=Checkouts(records=records, steps=steps),
+        idempotency=Idempotency(store=store, clock=clock, lease=longest(providers) + GRACE),
+        operators=Operators(records=records),
+        reconcile=Reconcile(records=records, recovery=recovery, schedule=schedule),
+        listing=Listing(store=store, exchange=exchange, providers=providers, clock=clock, max_age=max_age),
+        catalog=Catalog(exchange=exchange, providers=providers),
+        notifications=Notifications(
+            inbox=Inbox(engine),
+            records=records,
+            recovery=recovery,
+            addresses=addresses,
+            hints=Hints(exchange=exchange, clock=clock),
+        ),
+        deliveries=deliveries,
+        feed=Feed(log=EventLog(engine), watch=watch),
+        watch=watch,
+    )
+
+
+def routing(settings: Settings, providers: Mapping[str, Provider], exchange: Exchange) -> Routing:
+    """SettingsError, where a rule names a provider that there isn't."""
+    if any(name not in providers for route in settings.routes for name in route.providers):
+        raise SettingsError(["GATEHOUSE_ROUTES names a provider that is not configured"])
+    rules = [
+        Rule(
+            providers=route.providers,
+            currencies=route.currencies,
+            least=route.min,
+            most=route.max,
+            countries=route.countries,
+        )
+        for route in settings.routes
+    ]
+    return Routing(providers=providers, rules=rules, serves=lambda provider: exchange.lane(provider).serves)
 
 
 def create_app(
@@ -88,11 +158,11 @@ def create_app(
 ) -> FastAPI:
     """The service. `provider_settings` are {name: {field: text}}, of real accounts or of the simulators."""
     providers = build(provider_settings, timeout=settings.provider_timeout, clock=clock)
-    public = (public_url or str(settings.public_url)).rstrip("/")
+    addresses = addresses_of(settings, public_url)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_services(settings, providers, public, clock, ticks) as services:
+        async with open_services(settings, providers, addresses, clock, ticks) as services:
             app.state.services = services
             async with working(services) if settings.worker else nullcontext():
                 yield
@@ -106,7 +176,13 @@ def create_app(
         openapi_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    api.install(app, public_url=public, keys=keys)
+    api.install(
+        app,
+        public_url=addresses.public_url,
+        keys=keys,
+        client_of=addresses.client_of,
+        origins=settings.cors_origins,
+    )
     return app
 
 
@@ -120,13 +196,27 @@ def from_environment() -> FastAPI:
 @asynccontextmanager
 async def working(services: Services) -> AsyncIterator[None]:
     """The background work goes on beside whatever is done within."""
-    worker = Worker(clock=services.clock, store=services.store, reconcile=services.reconcile)
-    work = asyncio.create_task(worker.work())
+    worker = Worker(
+        clock=services.clock,
+        store=services.store,
+        reconcile=services.reconcile,
+        notifications=services.notifications,
+        deliveries=services.deliveries,
+        watch=services.watch,
+    )
+    async with beside(worker.work()):
+        yield
+
+
+@asynccontextmanager
+async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """It goes on until the block is left."""
+    task = asyncio.create_task(work)
     try:
         yield
     finally:
-        work.cancel()
-        await asyncio.wait({work})
+        task.cancel()
+        await asyncio.wait({task})
 
 
 def longest(providers: Mapping[str, Provider]) -> timedelta:
@@ -147,6 +237,11 @@ def sandbox_keys(settings: Settings, host: str) -> Keys:
     if settings.api_keys or host not in LOOPBACK:
         return keys_of(settings)
     return Keys([Key(name="sandbox", role=Role.ADMIN, secret=SecretStr(SANDBOX_KEY))])
+
+
+def addresses_of(settings: Settings, public_url: str | None = None) -> Addresses:
+    public = (public_url or str(settings.public_url)).rstrip("/")
+    return Addresses(public_url=public, secret=signing_key(settings), earlier=settings.secret_key_previous)
 
 
 def signing_key(settings: Settings) -> SecretStr:

@@ -4,6 +4,7 @@ A provider does no I/O. Its operations are flows: generators that yield the Call
 as httpx's own auth flows do. It cannot sleep, retry, forget a timeout or log a secret: it has nothing to do it with.
 """
 
+import hmac
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ import msgspec
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, SecretStr
 
 from app.domain.errors import Complaint, Fault, UnsupportedOperation
-from app.domain.invoice import Customer, Invoice, Item, Snapshot
+from app.domain.invoice import Customer, Deposit, Invoice, Item, Snapshot
 from app.domain.money import Money
 
 T = TypeVar("T")
@@ -126,6 +127,21 @@ class Asset:
     precision: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notification:
+    """What a provider tells us, as a hint: which of its invoices to ask about, by its own id of it.
+
+    `digest` is of what tells it from others, so that a repetition is known; `our_id` is ours of the invoice, where it
+    is echoed. Nothing in it is believed before the provider has been asked, except a deposit whose notification was
+    signed. One with no id and no deposit is not about an invoice.
+    """
+
+    digest: bytes
+    reference: str | None = None
+    our_id: str | None = None
+    deposit: Deposit | None = None
+
+
 class Options(BaseModel):
     """The provider_options a caller may send; each provider's own class says which."""
 
@@ -217,6 +233,17 @@ class Provider(BaseModel):
         """The names of what it can ask a buyer."""
         raise NotImplementedError
 
+    def verify(self, headers: Mapping[str, str], body: bytes, at: datetime) -> bool:
+        """Whether a notification that came at `at` bears its signature, of any secret that it signs with.
+
+        The names of `headers` are in lower case; one that came more than once is joined with ", ". It never raises.
+        """
+        return False
+
+    def read_notification(self, headers: Mapping[str, str], body: bytes) -> Notification:
+        """What one that has been proved says; ValueError where that can't be read. `headers` as in `verify`."""
+        raise NotImplementedError
+
     def complaint(self, answer: Answer) -> Complaint:
         """What a failed answer says went wrong, in the provider's words; anything unreadable says nothing."""
         return Complaint(http_status=answer.status)
@@ -251,6 +278,23 @@ class Provider(BaseModel):
     def auth(self, method: str, target: str, body: bytes | None) -> Mapping[str, str]:
         """The headers that say who we are; `target` is the path under the base URL with its query."""
         return {}
+
+
+def decoded(body: bytes | msgspec.Raw, shape: type[T]) -> T:
+    """JSON that anybody may have sent: ValueError where it is not that shape, not UTF-8 or nested too deep.
+
+    No number is a float: one that the shape says nothing of becomes an int or a text.
+    """
+    try:
+        return msgspec.json.Decoder(shape, float_hook=str).decode(bytes(body).decode())
+    except RecursionError as error:
+        raise ValueError("is nested too deep") from error
+
+
+def is_digest(given: str, key: Secret, message: bytes, method: str) -> bool:
+    """Whether this is the HMAC of a message in lower-case hexadecimal digits, compared in constant time."""
+    expected = hmac.digest(key.get_secret_value().encode(), message, method).hex()
+    return hmac.compare_digest(given.encode(errors="replace"), expected.encode())
 
 
 JSON_BODY: Mapping[bool, Mapping[str, str]] = {True: {"Content-Type": "application/json"}, False: {}}

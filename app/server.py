@@ -23,7 +23,7 @@ class Draining(uvicorn.Server):
         if sig != signal.SIGTERM or self.closes_at < inf:
             super().handle_exit(sig, frame)
             return
-        self.config.loaded_app.state.draining = True
+        self.config.loaded_app.state.services.watch.drain()
         self.closes_at = monotonic() + self.seconds
 
     async def on_tick(self, counter: int) -> bool:

@@ -1,14 +1,18 @@
 """Every setting, from the environment, .env or /run/secrets; a wrong or missing one stops the start by its name."""
 
+import json
 import os
 import re
+from base64 import b64decode
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from dotenv import dotenv_values
 from pydantic import (
+    AfterValidator,
     AnyHttpUrl,
     BaseModel,
     BeforeValidator,
@@ -35,6 +39,7 @@ LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 SHORTEST_KEY = 16
 SHORTEST_SECRET = 32
 SANDBOX_KEY = "sandbox-admin-key"
+SANDBOX_WEBHOOK_SECRET = "whsec_c2FuZGJveC13ZWJob29rLXNlY3JldC0wMDAx"  # noqa: S105  # it signs play money
 
 RoleName = Literal["read", "write", "admin"]
 
@@ -55,9 +60,31 @@ def rated(value: object) -> object:
     return None if value == "off" else value
 
 
+def parsed(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value, parse_float=Decimal)
+    except ValueError:
+        raise ValueError("must be JSON: a list of objects") from None
+
+
+def webhook_secret(secret: SecretStr) -> SecretStr:
+    """As Standard Webhooks writes it: whsec_ and the base64 of at least 16 bytes."""
+    text = secret.get_secret_value()
+    try:
+        key = b64decode(text.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        key = b""
+    if not text.startswith("whsec_") or len(key) < SHORTEST_KEY:
+        raise ValueError(f"must be whsec_ and the base64 of at least {SHORTEST_KEY} bytes")
+    return secret
+
+
 Listed = BeforeValidator(listed)
 Seconds = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Listed, Field(min_length=1)]
 Secret = Annotated[SecretStr, Field(min_length=1)]
+WebhookSecret = Annotated[SecretStr, AfterValidator(webhook_secret)]
 SigningKey = Annotated[SecretStr, Field(min_length=SHORTEST_SECRET)]
 
 
@@ -67,6 +94,18 @@ class ApiKey(BaseModel):
     name: Annotated[str, Field(min_length=1, max_length=64)]
     role: RoleName
     secret: Annotated[SecretStr, Field(min_length=SHORTEST_KEY)]
+
+
+class Route(BaseModel):
+    """Amounts are in major units of whatever the currency is, both ends included."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    providers: Annotated[tuple[str, ...], Field(min_length=1)]
+    currencies: frozenset[Annotated[str, Field(pattern=r"^[A-Z0-9]{2,10}$")]] | None = None
+    min: Annotated[Decimal, Field(ge=0, allow_inf_nan=False)] | None = None
+    max: Annotated[Decimal, Field(ge=0, allow_inf_nan=False)] | None = None
+    countries: frozenset[Annotated[str, Field(pattern=r"^[A-Z]{2}$")]] | None = None
 
 
 class Mode(Enum):
@@ -95,10 +134,10 @@ class Settings(BaseSettings):
     public_url: AnyHttpUrl = AnyHttpUrl("http://127.0.0.1:8000")
     providers: dict[str, dict[str, str]] = {}
     webhook_url: AnyHttpUrl | None = None
-    webhook_secret: Annotated[tuple[Secret, ...], Listed, Field(max_length=2)] = ()
+    webhook_secret: Annotated[tuple[WebhookSecret, ...], Listed, Field(max_length=2)] = ()
     cors_origins: Annotated[tuple[str, ...], Listed] = ()
     redirect_hosts: Annotated[tuple[str, ...], Listed] = ()
-    routes: str | None = None
+    routes: Annotated[tuple[Route, ...], BeforeValidator(parsed)] = ()
     worker: bool = True
     auto_migrate: bool = True
     retention_days: Annotated[int, Field(gt=0)] = 90
@@ -158,7 +197,9 @@ class Settings(BaseSettings):
     def _production(self) -> Mode:
         if self.sandbox:
             raise SettingsError([f"{PREFIX}SANDBOX is on, but real accounts and simulators don't mix"])
-        needed = {"API_KEYS": self.api_keys, "SECRET_KEY": self.secret_key}
+        needed: dict[str, object] = {"API_KEYS": self.api_keys, "SECRET_KEY": self.secret_key}
+        if self.webhook_url:
+            needed["WEBHOOK_SECRET"] = self.webhook_secret
         if missing := [f"{PREFIX}{name} is missing" for name, value in needed.items() if not value]:
             raise SettingsError(missing)
         return Mode.PRODUCTION

@@ -1,4 +1,4 @@
-"""The clock: ask about what is due, forget what has expired, for ever."""
+"""The clock: ask about what is due, see to what we were told, tell what happened, forget what has expired."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -6,8 +6,12 @@ from dataclasses import dataclass
 
 import structlog
 
+from app.service import notifications, reconcile
 from app.service.clock import Clock
-from app.service.reconcile import AT_ONCE, Reconcile
+from app.service.deliveries import Deliveries
+from app.service.notifications import Notifications
+from app.service.reconcile import Reconcile
+from app.service.watch import FEED, Watch
 from app.storage.store import Store
 
 log = structlog.get_logger()
@@ -21,21 +25,34 @@ class Worker:
     clock: Clock
     store: Store
     reconcile: Reconcile
+    notifications: Notifications
+    deliveries: Deliveries
+    watch: Watch
 
     async def work(self) -> None:
         """Until cancelled; what is cut off then is due again when its claim lapses."""
         async with asyncio.TaskGroup() as chores:
-            chores.create_task(forever("reconcile", self._ask))
-            chores.create_task(forever("keys.sweep", self._sweep))
+            chores.create_task(forever("reconcile", self._ask, asyncio.sleep))
+            chores.create_task(forever("notifications", self._see_to, asyncio.sleep))
+            chores.create_task(forever("keys.sweep", self._sweep, asyncio.sleep))
+            with self.watch.over(FEED) as bell:
+                await forever("deliveries", self._deliver, bell.wait)
 
     async def _ask(self) -> bool:
-        return await self.reconcile.ask_due() == AT_ONCE
+        return await self.reconcile.ask_due() == reconcile.AT_ONCE
+
+    async def _see_to(self) -> bool:
+        return await self.notifications.see_to_due() == notifications.AT_ONCE
+
+    async def _deliver(self) -> bool:
+        await self.deliveries.deliver_due()
+        return False
 
     async def _sweep(self) -> bool:
         return await self.store.sweep_keys(self.clock()) > 0
 
 
-async def forever(chore: str, once: Callable[[], Awaitable[bool]]) -> None:
+async def forever(chore: str, once: Callable[[], Awaitable[bool]], pause: Callable[[float], Awaitable[None]]) -> None:
     """Do it again at once while there is more to do, else after a while; a failure is told and never ends it."""
     while True:
         try:
@@ -43,4 +60,4 @@ async def forever(chore: str, once: Callable[[], Awaitable[bool]]) -> None:
         except Exception:
             log.exception("worker.failed", chore=chore)
             wait = AFTER_FAILURE_SECONDS
-        await asyncio.sleep(wait)
+        await pause(wait)

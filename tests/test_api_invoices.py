@@ -298,7 +298,7 @@ def test_a_cursor_that_we_never_gave_leads_nowhere(name: str) -> None:
 
 async def test_a_service_that_is_about_to_end_is_not_ready(world: World) -> None:
     assert (await world.http.get("/readyz")).json() == {"status": "ready"}
-    world.app.state.draining = True
+    world.app.state.services.watch.draining = True
     try:
         answer = await world.http.get("/readyz")
         is_problem(answer, 503, "overloaded")
@@ -306,4 +306,4 @@ async def test_a_service_that_is_about_to_end_is_not_ready(world: World) -> None
         assert (await world.http.get("/livez")).status_code == 200
         assert (await world.http.get("/v1/providers", headers=bearer("read"))).status_code == 200
     finally:
-        world.app.state.draining = False
+        world.app.state.services.watch.draining = False

@@ -221,7 +221,7 @@ def plain(value: Any) -> Any:
         return False if not value else None
     if is_dataclass(value):
         told = {field.name: plain(getattr(value, field.name)) for field in fields(value)}
-        return {name: each for name, each in told.items() if each is not None}
+        return {name: each for name, each in told.items() if each not in (None, [])}
     return [plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 

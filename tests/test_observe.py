@@ -123,7 +123,7 @@ async def test_the_line_of_a_failure_has_its_code_and_who_called(client: httpx.A
 
 async def test_an_address_that_does_not_exist_is_not_repeated(client: httpx.AsyncClient) -> None:
     with capture_logs() as logs:
-        await client.get("/pay/whatever-is-secret")
+        await client.get("/nowhere/whatever-is-secret")
     [line] = lines(logs)
     assert (line["route"], line["status"]) == (None, 404)
     assert "whatever-is-secret" not in str(logs)

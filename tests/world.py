@@ -18,6 +18,7 @@ from app.settings import SANDBOX_KEY, Settings
 from app.simulator import SandboxProtocol, create_sandbox, credentials
 
 SERVICE = "http://gatehouse.test"
+SECRET_KEY = "a-key-that-every-replica-of-a-test-has"
 SHOPPER = {"email": "a@example.org", "name": "A. Reader"}
 
 # A create that each kind of provider accepts.
@@ -93,7 +94,7 @@ async def open_world(database_url: str, *, beside: World | None = None, **settin
         inside = httpx.ASGITransport(lambda *asgi: door[0](*asgi), raise_app_exceptions=False)  # noqa: PLW0108  # it is empty yet
         knock = await stack.enter_async_context(httpx.AsyncClient(transport=inside, base_url=SERVICE))
         url = str(beside.sandbox.base_url) if beside else await stack.enter_async_context(played(knock))
-        chosen = {"provider_timeout": 2, "worker": False, **settings}
+        chosen = {"provider_timeout": 2, "worker": False, "secret_key": SECRET_KEY, **settings}
         given = Settings(_env_file=None, database_url=database_url, **chosen)
         app = create_app(
             given,

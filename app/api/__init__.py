@@ -1,26 +1,60 @@
 """Doors: how callers come in over HTTP, and how everything is told to them."""
 
-from fastapi import FastAPI
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
-from app.api import advice, docs, health, invoices, metrics, problems, providers
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+
+from app.api import advice, docs, events, health, invoices, metrics, notifications, pay, problems, providers
 from app.api.admission import Admission
 from app.api.keys import Keys
 from app.api.openapi import DESCRIPTION, TAGS
 from app.observe import Observed
 
+ClientOf: TypeAlias = Callable[[str], str | None]
 
-def install(app: FastAPI, *, public_url: str, keys: Keys) -> None:
-    """Every route, the hot ones first, and what they share. `app.state.services` is there once the app has started."""
+# What a storefront's script may send and read.
+BROWSERS: Mapping[str, Any] = {
+    "allow_methods": ["GET", "POST"],
+    "allow_headers": ["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "X-Request-Id"],
+    "expose_headers": [
+        "ETag",
+        "Location",
+        "Retry-After",
+        "X-Request-Id",
+        "Idempotency-Replayed",
+        "Gatehouse-Route",
+        "RateLimit",
+        "RateLimit-Policy",
+    ],
+    "max_age": 3600,
+}
+
+
+def nobody(_client_secret: str) -> None:
+    """For a service without shoppers."""
+
+
+def install(
+    app: FastAPI, *, public_url: str, keys: Keys, client_of: ClientOf = nobody, origins: Sequence[str] = ()
+) -> None:
+    """Every route, the hot ones first, and what they share. `app.state.services` is there once the app has started.
+
+    `client_of` tells which invoice a client secret is for; `origins` are those whose scripts may call.
+    """
     app.state.public_url = public_url
     app.state.keys = keys
-    app.state.draining = False
+    app.state.client_of = client_of
     app.description = DESCRIPTION
     app.openapi_tags = TAGS
     app.servers = [{"url": "/", "description": "This deployment"}]
     app.router.redirect_slashes = False
-    for router in (invoices.router, health.router, providers.router, metrics.router, advice.router):
-        app.include_router(router)
+    for door in (invoices, notifications, pay, events, health, providers, metrics, advice):
+        app.include_router(door.router)
     docs.install(app)
     app.add_middleware(Admission)
     problems.install(app)
+    if origins:
+        app.add_middleware(CORSMiddleware, allow_origins=origins, **BROWSERS)
     app.add_middleware(Observed)

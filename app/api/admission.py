@@ -1,5 +1,6 @@
 """How many calls are taken at once: past that, a caller is told at once to come back, and nothing is begun."""
 
+from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.domain.errors import Overloaded
@@ -22,8 +23,26 @@ class Admission:
             return
         if self.inside >= self.at_once:
             raise Overloaded("As many calls as can be taken are under way.", retry_after=1)
-        self.inside += 1
+        seat = scope.setdefault("state", {})["seat"] = Seat(self)
         try:
             await self.app(scope, receive, send)
         finally:
-            self.inside -= 1
+            seat.leave()
+
+
+class Seat:
+    """One call's place among those under way."""
+
+    def __init__(self, admission: Admission) -> None:
+        self.admission = admission
+        self.taken = True
+        admission.inside += 1
+
+    def leave(self) -> None:
+        self.admission.inside -= self.taken
+        self.taken = False
+
+
+def leave(request: Request) -> None:
+    """A call that is to wait counts no longer among those that are under way."""
+    request.scope["state"]["seat"].leave()

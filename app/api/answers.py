@@ -9,4 +9,6 @@ ENCODER = msgspec.json.Encoder()
 
 
 def answer(view: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(ENCODER.encode(view), status, headers, "application/json")
+    """`view` may have been encoded before."""
+    body = view if isinstance(view, bytes) else ENCODER.encode(view)
+    return Response(body, status, headers, "application/json")

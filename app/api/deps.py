@@ -15,8 +15,8 @@ from app.api.bodies import M, parse, read, require_json, taken_out, validated
 from app.api.keys import Key, Keys, Role
 from app.api.openapi import BODY, body_schema, parameters
 from app.api.queries import Q, asked
-from app.api.schemas import Nothing
-from app.domain.errors import Fault, InvalidRequest, Unauthenticated
+from app.api.schemas import Nothing, Sent
+from app.domain.errors import Fault, InvalidRequest, NotFound, Unauthenticated
 from app.observe import note
 from app.service.idempotency import fingerprint
 from app.service.services import Services
@@ -39,14 +39,27 @@ def services(request: Request) -> Services:
 
 
 def caller(request: Request) -> Key:
-    """Whose key it is; Unauthenticated where there is none that we know."""
+    """Whose key or client secret it is; Unauthenticated where there is none that we know."""
+    known: Key | None = request.scope["state"].get("caller")
+    if known is not None:
+        return known
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    keys: Keys = request.app.state.keys
-    key = keys.find(secret.strip()) if scheme.lower() == "bearer" else None
+    key = key_of(request, secret.strip()) if scheme.lower() == "bearer" else None
     if key is None:
         raise Unauthenticated("Send a valid API key as Authorization: Bearer <key>.")
+    request.scope["state"]["caller"] = key
     note(request.scope, caller=key.name)
     bind_contextvars(caller=key.name)
+    return key
+
+
+def key_of(request: Request, secret: str) -> Key | None:
+    state = request.app.state
+    keys: Keys = state.keys
+    client_of: Callable[[str], str | None] = state.client_of
+    key = keys.find(secret)
+    if key is None and (invoice_id := client_of(secret)):
+        return Key.of_shopper(invoice_id, secret)
     return key
 
 
@@ -72,14 +85,31 @@ class ByKey(SecurityBase, ABC):
     """A dependency that lets in whoever has a key with the role, and says so in the OpenAPI."""
 
     scheme_name = "apiKey"
-    model = HTTPBearer(description="An API key. Its role is read, write or admin; each may do what the one before may.")
+    model = HTTPBearer(
+        description="An API key. Its role is read, write or admin; each may do what the one before may. "
+        "An invoice's `client_secret` may read it and start its checkout, from a browser."
+    )
     docs: dict[str, Any]
 
-    def __init__(self, role: Role) -> None:
+    def __init__(self, role: Role, *, shoppers: bool = False) -> None:
         self.role = role
+        self.shoppers = shoppers
 
     @abstractmethod
     async def __call__(self, request: Request) -> Any: ...
+
+    def admits(self, request: Request) -> bool:
+        """Whether the caller may; a shopper only where shoppers are let in. NotFound: it is another's invoice."""
+        key = caller(request)
+        if not (self.shoppers and key.invoice_id):
+            return key.may(self.role)
+        if request.path_params["id"] != key.invoice_id:
+            raise NotFound("There is no such invoice.")
+        return True
+
+    def admit(self, request: Request) -> None:
+        if not self.admits(request):
+            caller(request).require(self.role)
 
     @property
     def required(self) -> Any:
@@ -90,13 +120,13 @@ class ByKey(SecurityBase, ABC):
 class Asks(ByKey, Generic[Q]):
     """A read, judged in this order: key, role, query."""
 
-    def __init__(self, role: Role, query: type[Q]) -> None:
-        super().__init__(role)
+    def __init__(self, role: Role, query: type[Q], *, shoppers: bool = False) -> None:
+        super().__init__(role, shoppers=shoppers)
         self.query = query
         self.docs = {"parameters": parameters(query)}
 
     async def __call__(self, request: Request) -> Q:
-        caller(request).require(self.role)
+        self.admit(request)
         query, faults = asked(self.query, request)
         refuse(faults)
         return query
@@ -108,26 +138,36 @@ class Sends(ByKey, Generic[M]):
     `judge` finds what the schema can't know. It is asked here only where the request ends here, else the service asks.
     """
 
-    def __init__(self, role: Role, body: type[M], *, optional: bool = False, judge: Judge[M] | None = None) -> None:
-        super().__init__(role)
+    def __init__(
+        self,
+        role: Role,
+        body: type[M],
+        *,
+        optional: bool = False,
+        judge: Judge[M] | None = None,
+        query: type[Sent] = Nothing,
+        shoppers: bool = False,
+    ) -> None:
+        super().__init__(role, shoppers=shoppers)
         self.body = body
         self.optional = optional
         self.judge = judge
+        self.query = query
         self.docs = {
             "requestBody": {"required": not optional, "content": {BODY: {"schema": body_schema(body)}}},
-            "parameters": [IDEMPOTENCY_KEY],
+            "parameters": [IDEMPOTENCY_KEY, *parameters(query)],
         }
 
     async def __call__(self, request: Request) -> M:
         raw = await read(request)
-        key = caller(request)
+        admitted = self.admits(request)
         body, faults = self._read(request, raw)
-        faults += [*asked(Nothing, request)[1], *key_faults(request)]
-        if self.judge and (faults or not key.may(self.role)):
+        faults += [*asked(self.query, request)[1], *key_faults(request)]
+        if self.judge and (faults or not admitted):
             known = taken_out(self.body, faults)
             faults += [one for one in self.judge(services(request), body) if not known & taken_out(self.body, [one])]
         refuse(faults)
-        key.require(self.role)
+        self.admit(request)
         return body
 
     def _read(self, request: Request, raw: bytes) -> tuple[M, list[Fault]]:

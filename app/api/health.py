@@ -30,7 +30,7 @@ async def is_alive() -> Response:
 )
 async def is_ready(request: Request) -> Response:
     """The store is there and its schema is current, and no shutdown has begun; providers have no say in it."""
-    if request.app.state.draining:
+    if services(request).watch.draining:
         raise Overloaded("This process is about to end.", retry_after=1)
     await services(request).store.ping()
     return answer({"status": "ready"})

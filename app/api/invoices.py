@@ -1,25 +1,29 @@
 """Routes for invoices: create, read, list, pay, cancel."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Path, Request, Response
 
+from app.api.admission import leave
 from app.api.answers import ENCODER, answer
+from app.api.audience import audience, invoice_shown, shown, visit_shown
 from app.api.cursors import cursor, position
 from app.api.deps import Asks, Sends, caller, keyed, services
 from app.api.keys import Role
 from app.api.problems import BY_KEY, READING, SENDING, WITH_BODY, documented
-from app.api.schemas import ListQuery, NewCheckout, NewInvoice, NewResolution, Nothing, OneQuery, Sent
+from app.api.queries import asked
+from app.api.repeats import by_key, given
+from app.api.schemas import CreateQuery, ListQuery, NewCheckout, NewInvoice, NewResolution, Nothing, OneQuery
 from app.domain import errors
 from app.domain.errors import Fault, NotFound
 from app.domain.invoice import ID, Invoice
 from app.observe import note
 from app.service.checkouts import Visit
-from app.service.idempotency import Told
 from app.service.services import Services
-from app.service.views import InvoiceOut, ListOut, VisitOut, invoice_view
+from app.service.views import InvoiceOut, ListOut, PlanOut, VisitOut, invoice_view, plan_view
+from app.storage.idempotency import Kept
 from app.storage.pages import Query
 
 router = APIRouter(prefix="/v1/invoices", tags=["invoices"])
@@ -27,6 +31,10 @@ router = APIRouter(prefix="/v1/invoices", tags=["invoices"])
 REFRESH: Mapping[str | None, bool | None] = {"true": True, "false": False, None: None}
 
 InvoiceId = Annotated[str, Path(examples=["inv_01jd7q8m3zf5k9w2x4y6a8b0c2"])]
+
+
+LOCATION = {"description": "The invoice", "schema": {"type": "string"}}
+ROUTE = {"description": "Why it was created at this provider", "schema": {"type": "string"}}
 
 
 class Made(msgspec.Struct):
@@ -40,10 +48,10 @@ def provider_faults(services: Services, new: NewInvoice) -> list[Fault]:
     return services.creation.faults(new.draft())
 
 
-ONE = Asks(Role.READ, OneQuery)
+ONE = Asks(Role.READ, OneQuery, shoppers=True)
 MANY = Asks(Role.READ, ListQuery)
-CREATE = Sends(Role.WRITE, NewInvoice, judge=provider_faults)
-CHECKOUT = Sends(Role.WRITE, NewCheckout, optional=True)
+CREATE = Sends(Role.WRITE, NewInvoice, judge=provider_faults, query=CreateQuery)
+CHECKOUT = Sends(Role.WRITE, NewCheckout, optional=True, shoppers=True)
 RESOLVE = Sends(Role.ADMIN, NewResolution)
 CANCEL = Sends(Role.WRITE, Nothing, optional=True)
 
@@ -63,18 +71,29 @@ OPEN_ONLY = (errors.NotFound, errors.InvoiceFinished, errors.AmountMismatch)
     operation_id="getInvoice",
     summary="Read an invoice",
     response_model=InvoiceOut,
-    responses=documented(*BY_KEY, errors.NotFound, errors.Overloaded, *READING),
+    responses={
+        200: {"headers": {"ETag": {"description": "Weak, over its version", "schema": {"type": "string"}}}},
+        304: {"description": "Nothing has changed since the answer with the tag in If-None-Match"},
+        **documented(*BY_KEY, errors.NotFound, errors.Overloaded, *READING),
+    },
     openapi_extra=ONE.docs,
 )
 async def get_invoice(request: Request, id: InvoiceId, query: Annotated[OneQuery, ONE.required]) -> Response:
     """Its current state, asked from the provider when that may tell more. `stale` says that it couldn't be asked."""
     if query.include:
         caller(request).require(Role.ADMIN)
-    reading = await services(request).invoices.get(known(id), refresh=REFRESH[query.refresh])
-    extra = {"provider_data": provider_data(reading.invoice)} if query.include else {}
+    if query.wait:
+        leave(request)
+    reading = await services(request).invoices.get(
+        known(id), refresh=REFRESH[query.refresh], wait=query.wait, since=query.since
+    )
     mention(request, reading.invoice)
-    view = invoice_view(reading.invoice, stale=reading.stale)
-    return answer({**view, **extra} if extra else view)
+    tag = etag(reading.invoice, audience(request), query.include)
+    if tag in tags(request):
+        return Response(status_code=304, headers={"ETag": tag})
+    view = shown(request, invoice_view(reading.invoice, stale=reading.stale))
+    extra = {"provider_data": provider_data(reading.invoice)} if query.include else {}
+    return answer({**view, **extra}, headers={"ETag": tag})
 
 
 @router.post(
@@ -84,19 +103,32 @@ async def get_invoice(request: Request, id: InvoiceId, query: Annotated[OneQuery
     status_code=201,
     response_model=InvoiceOut,
     responses={
-        201: {"headers": {"Location": {"description": "The invoice", "schema": {"type": "string"}}}},
+        200: {"description": "A dry run", "model": PlanOut},
+        201: {"headers": {"Location": LOCATION, "Gatehouse-Route": ROUTE}},
         **documented(*CHANGING, *SENDING, errors.AmountMismatch),
     },
     openapi_extra=CREATE.docs,
 )
 async def create_invoice(request: Request, new: Annotated[NewInvoice, CREATE.required]) -> Response:
-    """What the provider needs of the fields, its sheet says; what is missing is named before it is asked."""
+    """What the provider needs of the fields, its sheet says; what is missing is named before it is asked.
+
+    `dry_run=true` (role admin) shows what would be sent, and to whom, and sends nothing.
+    """
     offered, draft = services(request), new.draft()
-    key = keyed(request, draft)
-    told = await offered.idempotency.once(key, lambda kept: offered.invoices.create(draft, key, kept))
+    if asked(CreateQuery, request)[0].dry_run:
+        caller(request).require(Role.ADMIN)
+        return answer(plan_view(*offered.creation.plan(draft)))
+    key, routes = keyed(request, draft), {}
+
+    async def create(kept: Kept | None) -> bytes:
+        invoice, reason = await offered.invoices.create(draft, key, kept)
+        routes["Gatehouse-Route"] = reason
+        return ENCODER.encode(invoice_view(invoice))
+
+    told = await offered.idempotency.once(key, create)
     made = msgspec.json.decode(told.body, type=Made)
     note(request.scope, provider=made.provider, invoice_id=made.id)
-    return given(told, 201, {"Location": f"/v1/invoices/{made.id}"})
+    return given(told, invoice_shown(request, told.body), 201, {"Location": f"/v1/invoices/{made.id}", **routes})
 
 
 @router.post(
@@ -112,13 +144,14 @@ async def create_invoice(request: Request, new: Annotated[NewInvoice, CREATE.req
 async def start_checkout(request: Request, id: InvoiceId, new: Annotated[NewCheckout, CHECKOUT.required]) -> Response:
     """Where to send the shopper; or `completed`, where nothing is owed."""
 
-    async def start() -> tuple[Invoice, VisitOut]:
+    async def start() -> VisitOut:
         visit = await services(request).checkouts.start(
             id, redirect_url=new.redirect_url, redirect_button_title=new.redirect_button_title
         )
-        return visit.invoice, visit_view(visit)
+        mention(request, visit.invoice)
+        return visit_view(visit)
 
-    return await by_key(request, known(id), new, start)
+    return await by_key(request, known(id), new, start, show=visit_shown)
 
 
 @router.get(
@@ -132,8 +165,8 @@ async def start_checkout(request: Request, id: InvoiceId, new: Annotated[NewChec
 async def list_invoices(request: Request, query: Annotated[ListQuery, MANY.required]) -> Response:
     """Newest first. `sources` says which providers were asked, and `partial` that one of them couldn't be."""
     page = await services(request).listing.page(wanted(query))
-    view: ListOut = {
-        "data": [invoice_view(invoice) for invoice in page.invoices],
+    view = {
+        "data": [shown(request, invoice_view(invoice)) for invoice in page.invoices],
         "next_cursor": cursor(page.invoices[-1]) if page.more else None,
         "has_more": page.more,
         "partial": page.partial,
@@ -152,11 +185,12 @@ async def list_invoices(request: Request, query: Annotated[ListQuery, MANY.requi
 )
 async def cancel_invoice(request: Request, id: InvoiceId, new: Annotated[Nothing, CANCEL.required]) -> Response:
 
-    async def cancel() -> tuple[Invoice, InvoiceOut]:
+    async def cancel() -> InvoiceOut:
         invoice = await services(request).invoices.cancel(id)
-        return invoice, invoice_view(invoice)
+        mention(request, invoice)
+        return invoice_view(invoice)
 
-    return await by_key(request, known(id), new, cancel)
+    return await by_key(request, known(id), new, cancel, show=invoice_shown)
 
 
 @router.post(
@@ -170,25 +204,13 @@ async def cancel_invoice(request: Request, id: InvoiceId, new: Annotated[Nothing
 async def resolve_invoice(request: Request, id: InvoiceId, new: Annotated[NewResolution, RESOLVE.required]) -> Response:
     """For an operator who has looked at the provider."""
 
-    async def resolve() -> tuple[Invoice, InvoiceOut]:
+    async def resolve() -> InvoiceOut:
         there = new.provider_invoice_id
         invoice = await services(request).operators.resolve(id, reason=new.reason, provider_invoice_id=there)
-        return invoice, invoice_view(invoice)
-
-    return await by_key(request, known(id), new, resolve)
-
-
-async def by_key(
-    request: Request, id: str, sent: Sent, act: Callable[[], Awaitable[tuple[Invoice, object]]]
-) -> Response:
-    """The answer to a call that may be made again, which is made once where it came with an idempotency key."""
-
-    async def made() -> bytes:
-        invoice, view = await act()
         mention(request, invoice)
-        return ENCODER.encode(view)
+        return invoice_view(invoice)
 
-    return given(await services(request).idempotency.again(keyed(request, sent.model_dump()), id, made))
+    return await by_key(request, known(id), new, resolve, show=invoice_shown)
 
 
 def known(id: str) -> str:
@@ -198,9 +220,15 @@ def known(id: str) -> str:
     return id
 
 
-def given(told: Told, status: int = 200, headers: Mapping[str, str] = {}) -> Response:
-    replayed = {"Idempotency-Replayed": "true"} if told.replayed else {}
-    return Response(told.body, status, {**headers, **replayed}, "application/json")
+def etag(invoice: Invoice, *view: str | None) -> str:
+    """Weak: an answer with the same tag says the same, except when the provider was asked."""
+    return f'W/"{"-".join([str(invoice.version), *filter(None, view)])}"'
+
+
+def tags(request: Request) -> set[str]:
+    """Those that the caller has; a strong one is compared as a weak one."""
+    given = ",".join(request.headers.getlist("if-none-match")).split(",")
+    return {tag if tag.startswith("W/") else f"W/{tag}" for each in given if (tag := each.strip())}
 
 
 def visit_view(visit: Visit) -> VisitOut:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import sha256
+from typing import Self
 
 from pydantic import SecretStr
 
@@ -11,8 +12,9 @@ from app.domain.errors import Forbidden
 
 
 class Role(IntEnum):
-    """Each may do what the one before it may."""
+    """Each may do what the one before it may; a shopper has no key, but the client secret of one invoice."""
 
+    SHOPPER = 0
     READ = 1
     WRITE = 2
     ADMIN = 3
@@ -27,13 +29,20 @@ class Key:
     name: str
     role: Role
     secret: SecretStr
+    invoice_id: str | None = None
+
+    @classmethod
+    def of_shopper(cls, invoice_id: str, client_secret: str) -> Self:
+        return cls(
+            name=f"shopper {invoice_id}", role=Role.SHOPPER, secret=SecretStr(client_secret), invoice_id=invoice_id
+        )
 
     def may(self, role: Role) -> bool:
         return self.role >= role
 
     def require(self, role: Role) -> None:
         if not self.may(role):
-            raise Forbidden(f"This takes a key with the role {role.word}; this key has the role {self.role.word}.")
+            raise Forbidden(f"This takes a key with the role {role.word}; yours is {self.role.word}.")
 
 
 class Keys:

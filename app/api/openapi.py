@@ -26,6 +26,9 @@ Every response carries `X-Request-Id`.
 
 TAGS = [
     {"name": "invoices", "description": "What is owed, created at exactly one provider, and where the shopper pays it"},
+    {"name": "events", "description": "What happened, as a feed, and the deliveries of it"},
+    {"name": "pay", "description": "Links for the shopper's browser"},
+    {"name": "notifications", "description": "Where providers tell what happened"},
     {"name": "providers", "description": "What each provider can do, and how it is doing"},
     {"name": "service", "description": "The service itself"},
 ]

@@ -1,6 +1,7 @@
 """What callers may send: every field, its form and its limits."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Annotated, Any, ClassVar, Literal
@@ -18,10 +19,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from app.api.cursors import position
-from app.domain.invoice import Customer, Item, Status
+from app.api.cursors import delivery_position, number, position
+from app.domain.invoice import Customer, EventType, Item, Status
 from app.domain.money import AMOUNT, Money, exponent
-from app.service.creation import Draft
+from app.service.draft import Draft
+from app.service.views import DeliveryState
 
 UNSHOWN = re.compile("[\0-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]+")
@@ -112,6 +114,22 @@ def whole(text: object) -> object:
     if not WHOLE.fullmatch(text):
         raise ValueError("must be a whole number")
     return int(text)
+
+
+def flag(text: object) -> object:
+    if text not in ("true", "false", False):
+        raise ValueError("must be true or false")
+    return text in ("true", True)
+
+
+def checked(reading: Callable[[str], object]) -> Callable[[str], str]:
+    """The text, once it is certain that it can be read."""
+
+    def check(text: str) -> str:
+        reading(text)
+        return text
+
+    return check
 
 
 Plain = AfterValidator(plain)
@@ -243,12 +261,27 @@ class Nothing(Sent):
     """No field, no parameter."""
 
 
+Limit = Annotated[int, Field(ge=1, le=100), BeforeValidator(whole)]
+Cursor = Annotated[str, Field(max_length=100, description="The `next_cursor` of the page before")]
+Wait = Annotated[int, Field(ge=0, le=60, description="Seconds"), BeforeValidator(whole)]
+
+
+class CreateQuery(Sent):
+    dry_run: Annotated[bool, BeforeValidator(flag)] = Field(
+        default=False, description="Show what would be sent, and send nothing (role admin)"
+    )
+
+
 class OneQuery(Sent):
     refresh: Literal["true", "false"] | None = Field(
         None, description="Insist on asking the provider, or forbid it; by default it is asked when that may tell more"
     )
     include: Literal["provider_data"] | None = Field(
         None, description="Add the provider's last raw answer (role admin)"
+    )
+    wait: Wait = Field(0, description="Seconds to hold the answer, until `version` is beyond `since` or it is finished")
+    since: Annotated[int, Field(ge=0), BeforeValidator(whole)] | None = Field(
+        None, description="The version that the caller knows; by default the current one"
     )
 
 
@@ -259,17 +292,26 @@ class ListQuery(Sent):
     provider_invoice_id: Name | None = None
     created_after: Moment | None = Field(None, description="RFC 3339, with its offset")
     created_before: Moment | None = Field(None, description="RFC 3339, with its offset")
-    limit: Annotated[int, Field(ge=1, le=100), BeforeValidator(whole)] = 20
-    cursor: Annotated[str, Field(max_length=100)] | None = Field(
-        None, description="The `next_cursor` of the page before"
-    )
+    limit: Limit = 20
+    cursor: Annotated[Cursor, AfterValidator(checked(position))] | None = None
 
-    @field_validator("cursor")
-    @classmethod
-    def _known(cls, cursor: str | None) -> str | None:
-        if cursor is not None:
-            position(cursor)
-        return cursor
+
+class EventsQuery(Sent):
+    limit: Limit = 20
+    cursor: Annotated[Cursor, AfterValidator(checked(number))] | None = None
+
+
+class FeedQuery(EventsQuery):
+    type: EventType | None = None
+    invoice_id: Short | None = None
+    wait: Wait = Field(0, description="Seconds to hold the answer until there is an event")
+
+
+class DeliveriesQuery(Sent):
+    state: DeliveryState | None = None
+    invoice_id: Short | None = None
+    limit: Limit = 20
+    cursor: Annotated[Cursor, AfterValidator(checked(delivery_position))] | None = None
 
 
 def payable(currency: str) -> None:

@@ -4,14 +4,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from typeid import TypeID
 
 from app.domain.money import Money
 
 ID = re.compile(r"inv_[0-7][0-9a-hjkmnp-tv-z]{25}", re.ASCII)
+
+# Before the point or after it, in what providers tell of money.
+MOST_DIGITS = 18
 
 
 class Status(StrEnum):
@@ -80,6 +84,25 @@ class Checkout:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Deposit:
+    """Money that came in toward an invoice, in its own asset; `amount` is a decimal text in major units."""
+
+    id: str
+    amount: str
+    asset: str
+
+    @classmethod
+    def of(cls, id: str, amount: Decimal, asset: str) -> Self:
+        """In the scale of its asset, where that is known; ValueError where no such amount can have come in."""
+        if not amount.is_finite() or amount <= 0 or abs(amount.adjusted()) > MOST_DIGITS:
+            raise ValueError("an amount that came in must be a sum of money")
+        money = Money.of(amount, asset)
+        if money.amount != amount:
+            raise ValueError("an amount that came in must have no more digits than can be told")
+        return cls(id=id, amount=money.text, asset=asset)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """What a provider says about an invoice at one moment, in our words; None is what it does not tell."""
 
@@ -97,6 +120,7 @@ class Snapshot:
     created_at: datetime | None = None
     expires_at: datetime | None = None
     completed_at: datetime | None = None
+    deposits: tuple[Deposit, ...] = ()
     raw: bytes = b""
 
     def __post_init__(self) -> None:
@@ -304,6 +328,22 @@ def merged(known: Checkout | None, seen: Checkout | None) -> Checkout | None:
         bitcoin_address=seen.bitcoin_address or known.bitcoin_address,
         expires_at=seen.expires_at or known.expires_at,
     )
+
+
+EventType = Literal[
+    "invoice.created",
+    "invoice.updated",
+    "invoice.processing",
+    "invoice.partially_paid",
+    "invoice.completed",
+    "invoice.expired",
+    "invoice.canceled",
+    "invoice.failed",
+    "invoice.refunded",
+    "invoice.disputed",
+    "invoice.deposit",
+    "invoice.unknown",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

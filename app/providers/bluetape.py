@@ -12,7 +12,6 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from http import HTTPStatus
 from typing import Annotated, Any, ClassVar, cast
-from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import msgspec
 from pydantic import AfterValidator, Field, HttpUrl
@@ -22,6 +21,7 @@ from app import provider
 from app.domain.errors import Complaint, Fault, Rejected
 from app.domain.invoice import Checkout, Customer, Invoice, Snapshot, Status
 from app.domain.money import Money
+from app.domain.redirects import returning
 from app.provider import Answer, Flow, Order, Recovery, Redirect, Secret, Started
 
 STATUSES: Mapping[str, Status] = {
@@ -183,13 +183,6 @@ class BlueTape(provider.Provider):
 
 def reference_of(invoice: Invoice) -> str:
     return invoice.reference or invoice.id
-
-
-def returning(redirect_url: str, invoice: Invoice) -> str:
-    """The shop's address with our ids in its query; what it had there already, and its fragment, survive."""
-    parts = urlsplit(redirect_url)
-    ids = {"invoiceId": invoice.id} | ({"orderId": invoice.order_id} if invoice.order_id else {})
-    return urlunsplit(parts._replace(query="&".join(filter(None, (parts.query, urlencode(ids))))))
 
 
 def simplified(order: Order, options: Options) -> dict[str, Any]:

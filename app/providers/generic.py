@@ -1,17 +1,20 @@
 """The generic provider, which speaks the KUNA Pay protocol (kunapay.io).
 
-Documented: address, plain key mode, the create's fields, the routes, what is appended to the redirect address.
-SDK (third-party, Go): signed mode, the shapes of answers, the words, {errors}. Inferred: what the words mean, GET for
-the questionnaire, fiat assets. Not found: a sort direction (`orderBy` has none, so the first page need not be the
-newest), totals, cancelling, the link in any answer but the create's, the shape of a question: an object with a name
-and a bare name are both read.
+Documented: address, plain key mode, the create's fields, the routes, what is appended to the redirect address, a
+callback's {event, data}, InvoiceDeposit, Withdraw, and `kun-signature` of the body with the private key. SDK
+(third-party, Go): signed mode, the shapes of answers, the words, {errors}, `invoiceId` of a transaction. Inferred: what
+the words mean, GET for the questionnaire, fiat assets, that callbacks are signed as requests are. Not found: a sort
+direction (`orderBy` has none, so the first page need not be the newest), totals, cancelling, the link in any answer but
+the create's, the event of a new status, the shape of a question: an object with a name and a bare name are both read.
 """
 
 import hmac
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from hashlib import sha384
+from hashlib import sha256, sha384
 from typing import Annotated, Any, ClassVar, cast
 
 import msgspec
@@ -20,9 +23,23 @@ from typing_extensions import override
 
 from app import provider
 from app.domain.errors import CheckoutUnavailable, Complaint, Fault
-from app.domain.invoice import ID, Checkout, Invoice, Snapshot, Status
+from app.domain.invoice import ID, Checkout, Deposit, Invoice, Snapshot, Status
 from app.domain.money import Money
-from app.provider import Answer, Asset, Flow, Notices, Order, Recovery, Redirect, Secret, Secrets, Started
+from app.provider import (
+    Answer,
+    Asset,
+    Flow,
+    Notices,
+    Notification,
+    Order,
+    Recovery,
+    Redirect,
+    Secret,
+    Secrets,
+    Started,
+    decoded,
+    is_digest,
+)
 
 STATUSES: Mapping[str, Status] = {
     "CREATED": Status.PENDING,
@@ -41,6 +58,9 @@ KEY_PAIR = {"public_key", "private_key"}
 
 Text = Annotated[str, Field(min_length=1, max_length=255)]
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+# What can be kept, looked for and put into an address.
+Id = Annotated[str, msgspec.Meta(pattern=r"\A[!-~]{1,200}\Z")]
+Code = Annotated[str, msgspec.Meta(pattern=r"\A[!-~]{1,20}\Z")]
 
 
 class Created(msgspec.Struct, rename="camel"):
@@ -52,6 +72,7 @@ class Created(msgspec.Struct, rename="camel"):
 
 
 class Transaction(msgspec.Struct):
+    id: str | None = None
     amount: Decimal | None = None
     asset: str | None = None
     status: str | None = None
@@ -71,6 +92,13 @@ class Seen(Created, rename="camel", kw_only=True):
 
     def money(self, amount: Decimal | None) -> Money | None:
         return Money.of(amount, self.invoice_asset_code) if amount is not None and self.invoice_asset_code else None
+
+    def deposits(self) -> tuple[Deposit, ...]:
+        return tuple(
+            Deposit.of(each.id, each.amount, each.asset)
+            for each in self.transactions or ()
+            if each.type in DEPOSITS and each.id and each.amount and each.asset
+        )
 
     def paid(self) -> Money | None:
         """What came in the invoice's own asset; what came in another one cannot be told in it."""
@@ -95,6 +123,25 @@ class AssetSeen(msgspec.Struct):
 
 class Question(msgspec.Struct):
     name: str
+
+
+class Told(msgspec.Struct):
+    event: str
+    data: msgspec.Raw
+
+
+class Moved(msgspec.Struct, rename="camel"):
+    """An invoice whose status may be another now."""
+
+    id: Id
+    external_order_id: str | None = None
+
+
+class Paid(msgspec.Struct, rename="camel"):
+    id: Id
+    amount: Decimal
+    asset: Code
+    invoice_id: Id | None = None
 
 
 class Failure(msgspec.Struct):
@@ -203,6 +250,27 @@ class Generic(provider.Provider):
         signature = hmac.new(key, message, sha384).hexdigest()
         return {"public-key": self.public_key.get_secret_value(), "nonce": nonce, "signature": signature}
 
+    @override
+    def verify(self, headers: Mapping[str, str], body: bytes, at: datetime) -> bool:
+        """Over the body just as it came, else over its compact form: which of them is signed was not found."""
+        given = headers.get("kun-signature", "")
+        return any(is_digest(given, key, form, "sha384") for form in forms(body) for key in self.private_key)
+
+    @override
+    def read_notification(self, headers: Mapping[str, str], body: bytes) -> Notification:
+        """A deposit is the same however often it is told; an event that is not about an invoice says nothing."""
+        told = decoded(body, Told)
+        if told.event == "Withdraw":
+            return Notification(digest=sha256(body).digest())
+        if told.event in DEPOSITS:
+            paid = decoded(told.data, Paid)
+            digest = sha256(f"{told.event} {paid.id}".encode()).digest()
+            deposit = Deposit.of(paid.id, paid.amount, paid.asset)
+            return Notification(digest=digest, reference=paid.invoice_id, deposit=deposit)
+        moved = decoded(told.data, Moved)
+        ours = moved.external_order_id if ID.fullmatch(moved.external_order_id or "") else None
+        return Notification(digest=sha256(body).digest(), reference=moved.id, our_id=ours)
+
     def complaint(self, answer: Answer) -> Complaint:
         try:
             said = answer.read(Said).errors[0]
@@ -251,8 +319,18 @@ def snapshot(raw: bytes | msgspec.Raw) -> Snapshot:
         created_at=seen.created_at,
         expires_at=seen.expire_at,
         completed_at=seen.completed_at if status is Status.COMPLETED else None,
+        deposits=seen.deposits(),
         raw=bytes(raw),
     )
+
+
+def forms(body: bytes) -> Iterator[bytes]:
+    """The body, and the same JSON as compact as it can be; its numbers and the order of its members stay."""
+    yield body
+    with suppress(ValueError, RecursionError):
+        verbatim = msgspec.Raw
+        found = json.loads(body.decode(), parse_int=verbatim, parse_float=verbatim, parse_constant=verbatim)
+        yield msgspec.json.encode(found)
 
 
 def unwrapped(body: bytes) -> bytes:

@@ -1,16 +1,21 @@
 """SellApp stores (sell.app), spoken to over the v2 invoices API.
 
 Documented: address, bearer key and X-STORE, each answer's wrapper, a checkout's 201 and 200, a free invoice completed
-at once, mark-voided, `sort`, `limit`. SDK (official): the create's body, the words, `payment_url` left out where
-nothing is owed, reads cached unless told otherwise, no idempotency. Inferred: amounts are in minor units. Not found:
-the status after `expires_at` (we conclude `expired`), a reference or redirect that an invoice could carry, 4xx bodies.
+at once, mark-voided, `sort`, `limit`, an event's {event, data, store} and its `Signature`. SDK (official): the create's
+body, the words, `payment_url` left out where nothing is owed, reads cached unless told otherwise, no idempotency.
+Third-party receivers: the timestamped signature, its secret as plain bytes; what `order.*` carries is like an invoice.
+Inferred: amounts are in minor units. Not found: the status after `expires_at` (we conclude `expired`), a reference or
+redirect that an invoice could carry, 4xx bodies.
 """
 
+import hmac
 import re
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
@@ -21,7 +26,19 @@ from app import provider
 from app.domain.errors import Complaint, Fault
 from app.domain.invoice import Checkout, Customer, Invoice, Snapshot, Status
 from app.domain.money import Money
-from app.provider import Answer, Flow, Notices, Order, Recovery, Secret, Secrets, Started
+from app.provider import (
+    Answer,
+    Flow,
+    Notices,
+    Notification,
+    Order,
+    Recovery,
+    Secret,
+    Secrets,
+    Started,
+    decoded,
+    is_digest,
+)
 
 STATUSES: Mapping[str, Status] = {
     "PENDING": Status.PENDING,
@@ -36,7 +53,10 @@ STATUSES: Mapping[str, Status] = {
     "DISPUTING": Status.DISPUTED,
 }
 MINOR_UNITS = re.compile(r"-?[0-9]{1,18}")
+STAMP = re.compile("[0-9]{1,12}", re.ASCII)
 VARIANT_ID = re.compile(r"[0-9]{1,18}")
+ABOUT_INVOICES = ("order.", "invoice.")
+TOLERANCE_SECONDS = 300
 EXPIRY_IN_DOUBT = timedelta(hours=1)
 
 Text = Annotated[str, Field(min_length=1, max_length=255)]
@@ -114,6 +134,11 @@ class Session(msgspec.Struct):
     invoice: msgspec.Raw
     message: str | None = None
     payment_url: Annotated[str, msgspec.Meta(pattern="^https?://")] | None = None
+
+
+class Told(msgspec.Struct):
+    event: str
+    data: msgspec.Raw
 
 
 class Said(msgspec.Struct):
@@ -220,6 +245,23 @@ class SellApp(provider.Provider):
         key = self.api_key.get_secret_value()
         return {"Authorization": f"Bearer {key}", "X-STORE": self.store, "Cache-Control": "no-cache"}
 
+    @override
+    def verify(self, headers: Mapping[str, str], body: bytes, at: datetime) -> bool:
+        """`Signature` decides; the timestamped form, which only receivers speak of, where it is absent."""
+        if "signature" in headers:
+            return any(is_digest(headers["signature"], key, body, "sha256") for key in self.webhook_secret)
+        return any(is_stamped(headers, key, body, at) for key in self.webhook_secret)
+
+    @override
+    def read_notification(self, headers: Mapping[str, str], body: bytes) -> Notification:
+        """An event about an invoice has its number; any other says nothing to us. Told apart by what was signed."""
+        told = decoded(body, Told)
+        signed_id = "" if "signature" in headers else headers.get("webhook-id", "")
+        digest = sha256(signed_id.encode(errors="replace") or body).digest()
+        if not told.event.startswith(ABOUT_INVOICES):
+            return Notification(digest=digest)
+        return Notification(digest=digest, reference=str(decoded(told.data, Sold).id))
+
     def complaint(self, answer: Answer) -> Complaint:
         try:
             said = answer.read(Said)
@@ -263,3 +305,14 @@ def variants(raw: msgspec.Raw) -> set[int] | None:
 def same_buyer(seen: Snapshot, order: Order) -> bool:
     email = seen.customer.email if seen.customer else None
     return (email or "").casefold() == (order.customer.email or "").casefold()
+
+
+def is_stamped(headers: Mapping[str, str], key: Secret, body: bytes, at: datetime) -> bool:
+    """As Standard Webhooks signs, but with the secret's plain bytes; too old or too new, it is a replay."""
+    id, sent_at, given = (headers.get(f"webhook-{name}", "") for name in ("id", "timestamp", "signature"))
+    if not id or not STAMP.fullmatch(sent_at) or abs(at.timestamp() - int(sent_at)) > TOLERANCE_SECONDS:
+        return False
+    message = f"{id}.{sent_at}.".encode(errors="replace") + body
+    expected = b"v1," + b64encode(hmac.digest(key.get_secret_value().encode(), message, "sha256"))
+    several = given.encode(errors="replace").split(b" ")
+    return ", " not in given and any(hmac.compare_digest(each, expected) for each in several)

@@ -3,7 +3,8 @@
 Documented: address and X-API-Key, POST /intents, GET /invoice (the whole list, no paging), GET /invoices/{id}, the
 invoice's fields, {message} of a failure, `ln` left out above 4 294 967 sat, CONFIRMED, PAID. Inferred: an id is the
 payment hash, a list is an array, every other word. SDK (its button): the page of an intent. Not found: an amount or an
-order id on an invoice, any signature, whether answers are wrapped in `data`: both forms are read.
+order id on an invoice, any signature, a notification's body (the later API's is documented in part), whether answers
+are wrapped in `data`: both forms are read.
 """
 
 import re
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from hashlib import sha256
 from typing import Annotated, Any, ClassVar, cast
 from urllib.parse import quote
 
@@ -21,7 +23,19 @@ from typing_extensions import override
 from app.domain.errors import Complaint, Fault
 from app.domain.invoice import ID, Checkout, Invoice, Snapshot, Status, merged
 from app.domain.money import Money
-from app.provider import WHOLE_LIST, Answer, Flow, Notices, Order, Provider, Recovery, Secret, Started
+from app.provider import (
+    WHOLE_LIST,
+    Answer,
+    Flow,
+    Notices,
+    Notification,
+    Order,
+    Provider,
+    Recovery,
+    Secret,
+    Started,
+    decoded,
+)
 
 STATUSES: Mapping[str, Status] = {
     "PENDING": Status.PENDING,
@@ -143,6 +157,13 @@ class TurinPay(Provider):
     def auth(self, method: str, target: str, body: bytes | None) -> Mapping[str, str]:
         return {"X-API-Key": self.api_key.get_secret_value()}
 
+    @override
+    def read_notification(self, headers: Mapping[str, str], body: bytes) -> Notification:
+        """An invoice, or the later API's body; nothing in it is needed, as the address that it came to names ours."""
+        told = decoded(body, dict[str, Any])
+        ours = self._our_id(str(told.get("callbackUrl", "")))
+        return Notification(digest=sha256(body).digest(), reference=payment_hash(told), our_id=ours)
+
     def complaint(self, answer: Answer) -> Complaint:
         try:
             return Complaint(http_status=answer.status, message=answer.read(Said).message[:300] or None)
@@ -184,6 +205,14 @@ def bolt11_amount(invoice: str) -> Money | None:
     """
     found = BOLT11.fullmatch(invoice.lower())
     return Money.of(Decimal(found[1]).scaleb(SCALES[found[2]]), "BTC") if found else None
+
+
+def payment_hash(told: Mapping[str, Any]) -> str | None:
+    """The payment that a notification is about, where it says so by an id that can be read back."""
+    match told:
+        case {"id": str(id)} | {"invoice": {"_id": str(id)}} if PAYMENT_HASH.fullmatch(id):
+            return id
+    return None
 
 
 def unwrapped(body: bytes) -> bytes:

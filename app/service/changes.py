@@ -1,10 +1,11 @@
 """The one way an invoice changes: what a provider says is taken in, and every fact of the change becomes an event."""
 
+from dataclasses import replace
 from datetime import datetime
 
 import msgspec
 
-from app.domain.invoice import Change, Event, Invoice, Snapshot, Status, new_id
+from app.domain.invoice import Change, Deposit, Event, Invoice, Snapshot, Status, new_id
 from app.service.views import invoice_view
 
 
@@ -25,25 +26,24 @@ def events_of(change: Change, at: datetime) -> list[Event]:
     return [Event(id=new_id("evt"), type=fact, invoice_id=invoice.id, at=at, data=data) for fact in change.facts]
 
 
+def deposited(invoice: Invoice, deposit: Deposit, at: datetime) -> Event:
+    """Money that came in, in its own asset, whatever it does to the invoice."""
+    told = {"id": deposit.id, "amount": deposit.amount, "asset": deposit.asset}
+    data = msgspec.json.encode({**invoice_view(invoice), "deposit": told})
+    return Event(id=new_id("evt"), type="invoice.deposit", invoice_id=invoice.id, at=at, data=data)
+
+
 def adopted(provider: str, seen: Snapshot, at: datetime) -> Invoice:
     """An invoice that was made elsewhere: listed and read like any other, silent until its next change."""
-    return Invoice(
+    shell = Invoice(
         id=new_id("inv"),
         provider=provider,
-        status=seen.status or Status.PENDING,
+        status=Status.PENDING,
         created_at=seen.created_at or at,
         updated_at=at,
         reference=seen.reference,
         adopted=True,
-        provider_status=seen.word,
-        amount=seen.amount,
-        amount_paid=seen.amount_paid,
         order_id=seen.order_id,
         description=seen.description,
-        customer=seen.customer,
-        checkout=seen.checkout,
-        expires_at=seen.expires_at,
-        completed_at=seen.completed_at,
-        synced_at=at,
-        raw=seen.raw,
     )
+    return replace(shell.learn(seen, at).invoice, linked_reference=None, version=shell.version)

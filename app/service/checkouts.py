@@ -5,11 +5,11 @@ from typing import Literal
 
 from app.domain.errors import CheckoutUnavailable, InvoiceFinished, RedirectFixed
 from app.domain.invoice import Checkout, Invoice
+from app.domain.redirects import filled
 from app.provider import Provider, Started
 from app.service.changes import told
 from app.service.flights import Flights
 from app.service.records import Records
-from app.service.redirects import filled
 from app.service.steps import Steps
 
 

@@ -1,13 +1,12 @@
 """Create an invoice at a provider: reserve, send once, record."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any
 
 import msgspec
+import structlog
 from pydantic import ValidationError
 
 from app.domain.errors import (
@@ -18,20 +17,23 @@ from app.domain.errors import (
     ProviderError,
     Rejected,
 )
-from app.domain.invoice import Customer, Invoice, Item, Snapshot, Status, new_id
-from app.domain.money import Money
+from app.domain.invoice import Customer, Invoice, Snapshot, Status, new_id
+from app.domain.redirects import filled
 from app.provider import Order, Provider
 from app.service.addresses import Addresses
 from app.service.changes import told
+from app.service.draft import Draft
 from app.service.faults import body_pointer, faults_of
 from app.service.flights import Flights
 from app.service.records import Records
-from app.service.redirects import filled
+from app.service.routing import Choice, Routing
 from app.service.schedule import Schedule
 from app.service.search import Search
 from app.service.views import invoice_view
 from app.storage.idempotency import IdempotencyKey
 from app.storage.store import Keep
+
+log = structlog.get_logger()
 
 # How long after the provider's deadline a create may still be under way, before it counts as cut off.
 GRACE = timedelta(seconds=5)
@@ -47,42 +49,43 @@ class KeyTaken(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """What a caller asks to be created."""
-
-    provider: str | None = None
-    amount: Money | None = None
-    order_id: str | None = None
-    description: str | None = None
-    customer: Customer | None = None
-    items: tuple[Item, ...] = ()
-    redirect_url: str | None = None
-    redirect_button_title: str | None = None
-    callback_url: str | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Creation:
     records: Records
     search: Search
     addresses: Addresses
     schedule: Schedule
+    routing: Routing
     flights: Flights = field(default_factory=Flights)
 
     def faults(self, draft: Draft) -> list[Fault]:
         """Everything that keeps the chosen provider from creating this."""
         try:
-            return self._misses(self._chosen(draft), draft)
+            self.routing.choices(draft, self._misses)
         except InvalidRequest as error:
             return error.faults
+        return []
 
-    async def create(self, draft: Draft, key: IdempotencyKey | None = None) -> Invoice:
-        provider = self._chosen(draft)
-        if faults := self._misses(provider, draft):
-            raise InvalidRequest(faults)
-        invoice = self._reservation(provider, draft)
+    def plan(self, draft: Draft) -> tuple[Choice, Order]:
+        """Who would be asked first, and for what; nothing is written, and nothing sent."""
+        choice = self.routing.choices(draft, self._misses)[0]
+        return choice, self.order(choice.provider, self._reservation(choice.provider, choice.draft))
+
+    async def create(self, draft: Draft, key: IdempotencyKey | None = None) -> tuple[Invoice, str]:
+        """At the first provider that takes it, and why there. The next is tried only where nothing happened before."""
+        choices = self.routing.choices(draft, self._misses)
+        reason = choices[0].reason
+        for choice in choices[:-1]:
+            try:
+                return await self._create(choice, key), reason
+            except ProviderError as error:
+                if error.outcome != "none":
+                    raise
+                log.warning("create.failed_over", provider=choice.provider.name, code=error.code)
+                reason = f"{reason}, after {choice.provider.name} ({error.code})"
+        return await self._create(choices[-1], key), reason
+
+    async def _create(self, choice: Choice, key: IdempotencyKey | None) -> Invoice:
+        invoice = self._reservation(choice.provider, choice.draft)
         try:
             free = await self.records.store.reserve(invoice, key)
         except Overloaded:
@@ -90,7 +93,7 @@ class Creation:
             raise
         if not free:
             raise KeyTaken
-        return await self._send(provider, invoice, key)
+        return await self._send(choice.provider, invoice, key)
 
     async def created(self, provider: Provider, id: str, seen: Snapshot, key: IdempotencyKey | None = None) -> Invoice:
         """It exists: record that. AmountMismatch, if it is not what was asked."""
@@ -117,7 +120,7 @@ class Creation:
     async def _sent(self, provider: Provider, invoice: Invoice, order: Order) -> Snapshot:
         """Where the provider says that it has it already, that may be our own earlier try: then it is looked for."""
         try:
-            return await self.records.exchange.run(provider, "create", provider.create_invoice(order))
+            return await self.records.exchange.run(provider, "create", provider.create_invoice(order), invoice.id)
         except Rejected as error:
             if error.complaint.http_status != CONFLICT:
                 raise
@@ -168,22 +171,16 @@ class Creation:
             options=provider.Options.model_validate(invoice.options),
         )
 
-    def _chosen(self, draft: Draft) -> Provider:
-        providers = self.records.providers
-        if draft.provider is None and len(providers) != 1:
-            raise InvalidRequest([Fault("/provider", "is required, since more than one provider is configured")])
-        name = draft.provider or next(iter(providers))
-        if name not in providers:
-            raise InvalidRequest([Fault("/provider", "is not a configured provider")])
-        providers[name].require("create")
-        return providers[name]
-
     def _misses(self, provider: Provider, draft: Draft) -> list[Fault]:
         try:
             provider.Options.model_validate(draft.options)
         except ValidationError as error:
+            where = ("provider_options",) if draft.provider else ("provider_options", provider.kind())
             without = replace(draft, options={})
-            return [*faults_of(error, option_pointer), *self._misses(provider, without)]
+            return [
+                *faults_of(error, lambda path: body_pointer((*where, *path))),
+                *self._misses(provider, without),
+            ]
         return list(provider.faults(self.order(provider, self._reservation(provider, draft))))
 
     def _reservation(self, provider: Provider, draft: Draft) -> Invoice:
@@ -216,7 +213,3 @@ def answer_of(invoice: Invoice) -> bytes | None:
     if invoice.in_doubt or invoice.mismatched:
         return None
     return msgspec.json.encode(invoice_view(invoice))
-
-
-def option_pointer(where: Sequence[int | str]) -> str:
-    return body_pointer(("provider_options", *where))

@@ -1,20 +1,22 @@
 """Create, read and cancel invoices: what callers ask for, in the order that keeps money safe."""
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-
-import msgspec
 
 from app.domain.errors import OutcomeUnknown, ProviderError
 from app.domain.invoice import Invoice
 from app.provider import Provider
-from app.service.creation import Creation, Draft
+from app.service.creation import Creation
+from app.service.draft import Draft
 from app.service.flights import Flights
 from app.service.records import Records
 from app.service.recovery import Recovery
 from app.service.steps import Steps
-from app.service.views import invoice_view
+from app.service.watch import Watch
 from app.storage.idempotency import IdempotencyKey, Kept
+
+SHORTEST_PACE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,19 +33,38 @@ class Invoices:
     creation: Creation
     recovery: Recovery
     steps: Steps
+    watch: Watch
     max_age: timedelta
     flights: Flights = field(default_factory=Flights)
+    shared: Flights = field(default_factory=Flights)
 
-    async def create(self, draft: Draft, key: IdempotencyKey | None, kept: Kept | None) -> bytes:
-        """The answer to a create; with what is kept of an earlier try, that is brought to its end instead."""
+    async def create(self, draft: Draft, key: IdempotencyKey | None, kept: Kept | None) -> tuple[Invoice, str]:
+        """What was created, and why there; with what is kept of an earlier try, that is brought to its end instead."""
         if key and kept:
-            invoice = await self.recovery.finish(kept.invoice_id, key)
-        else:
-            invoice = await self.creation.create(draft, key)
-        return msgspec.json.encode(invoice_view(invoice))
+            return await self.recovery.finish(kept.invoice_id, key), "begun before"
+        return await self.creation.create(draft, key)
 
-    async def get(self, id: str, *, refresh: bool | None = None) -> Reading:
-        """The current state: asked from the provider when it may have changed, or insisted on, or left alone."""
+    async def get(self, id: str, *, refresh: bool | None = None, wait: float = 0, since: int | None = None) -> Reading:
+        """The current state: asked from the provider when it may have changed, or insisted on, or left alone.
+
+        With `wait`, the answer is held until the version is beyond `since` (by default the current one) or the invoice
+        is finished, for so many seconds at most. However many wait for one invoice, it is read for all of them.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + wait
+        with self.watch.over(id) as bell:
+            reading = await self._read(id, refresh)
+            known = reading.invoice.version if since is None else since
+            while not (reading.invoice.finished or reading.invoice.version > known or self.watch.draining):
+                left = until - loop.time()
+                if left <= 0:
+                    break
+                bell.version = reading.invoice.version
+                await bell.wait(min(left, self._pace()))
+                reading = await self.shared.join(id, lambda: self._read(id, refresh and None))
+            return reading
+
+    async def _read(self, id: str, refresh: bool | None) -> Reading:  # noqa: FBT001  # as its caller's
         invoice = await self.records.stored(id)
         if refresh is False or self._under_way(invoice):
             return Reading(invoice=invoice)
@@ -79,6 +100,10 @@ class Invoices:
 
     def _may_have_changed(self, provider: Provider, invoice: Invoice) -> bool:
         return provider.unsettled(invoice) and self._old(invoice.synced_at)
+
+    def _pace(self) -> float:
+        """How often, in seconds, whoever waits looks whether the provider is to be asked."""
+        return max(self.max_age.total_seconds(), SHORTEST_PACE_SECONDS)
 
     def _old(self, synced_at: datetime | None) -> bool:
         return synced_at is None or self.records.clock() - synced_at > self.max_age

@@ -37,7 +37,7 @@ class Operators:
     async def _found(self, invoice: Invoice, reference: str) -> Invoice:
         provider = self.records.serving(invoice, "get")
         there = replace(invoice, reference=reference, linked_reference=None)
-        seen = await self.records.exchange.run(provider, "get", provider.fetch_invoice(there))
+        seen = await self.records.exchange.run(provider, "get", provider.fetch_invoice(there), invoice.id)
         try:
             now = await self.records.record(invoice.id, provider, seen)
         except Unreadable:

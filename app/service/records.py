@@ -63,7 +63,7 @@ class Records:
 
     async def ask(self, provider: Provider, invoice: Invoice) -> Invoice:
         """What the provider says now, taken in."""
-        seen = await self.exchange.run(provider, "get", provider.fetch_invoice(invoice))
+        seen = await self.exchange.run(provider, "get", provider.fetch_invoice(invoice), invoice.id)
         return await self.undo(provider, await self.record(invoice.id, provider, seen))
 
     async def abandon(self, id: str) -> Invoice:
@@ -79,7 +79,7 @@ class Records:
         if not provider.can("cancel"):
             return invoice
         try:
-            seen = await self.exchange.run(provider, "cancel", provider.cancel_invoice(invoice))
+            seen = await self.exchange.run(provider, "cancel", provider.cancel_invoice(invoice), invoice.id)
         except ProviderError as error:
             log.warning("mismatch.not_canceled", invoice_id=invoice.id, provider=provider.name, code=error.code)
             return invoice

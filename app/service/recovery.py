@@ -84,7 +84,7 @@ class Recovery:
         log.info("create.sent_again", invoice_id=invoice.id, provider=provider.name)
         try:
             flow = provider.create_invoice(self.creation.order(provider, invoice))
-            seen = await self.records.exchange.run(provider, "create", flow)
+            seen = await self.records.exchange.run(provider, "create", flow, invoice.id)
         except Rejected as error:
             if error.complaint.http_status == CONFLICT:
                 raise self.records.unknown(invoice) from error

@@ -19,7 +19,7 @@ class Search:
 
     async def find(self, provider: Provider, invoice: Invoice, order: Order) -> Snapshot | None:
         """None: it has nothing that is ours. OutcomeUnknown: it has something, and it can't be told whose."""
-        seen = await self.records.exchange.run(provider, "find", provider.find_invoice(order))
+        seen = await self.records.exchange.run(provider, "find", provider.find_invoice(order), invoice.id)
         return await self._mine(provider, invoice, seen)
 
     def settled_at(self, invoice: Invoice) -> datetime:

@@ -32,7 +32,7 @@ class Steps:
     async def take(self, provider: Provider, invoice: Invoice, operation: str, flow: Flow[T]) -> T:
         """What came of it. A refusal because the invoice has ended meanwhile is told as that."""
         try:
-            return await self.records.exchange.run(provider, operation, flow)
+            return await self.records.exchange.run(provider, operation, flow, invoice.id)
         except OutcomeUnknown as error:
             error.invoice_id = invoice.id
             raise

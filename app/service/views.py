@@ -2,16 +2,23 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, NotRequired, TypeAlias, cast
 
+import msgspec
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from app.domain.invoice import Checkout, Invoice, Status
-from app.provider import Notices, Provider, Recovery, Redirect
+from app.domain.delivery import Delivery
+from app.domain.invoice import Checkout, Event, Invoice, Status
+from app.provider import Notices, Order, Provider, Recovery, Redirect
+from app.service.routing import Choice
 
 Instant = Annotated[str, Field(description="RFC 3339, UTC, milliseconds", examples=["2026-11-22T08:00:00.000Z"])]
 Amount = Annotated[str, Field(description="A decimal string in major units", examples=["49.90"])]
+
+HIDDEN = "***"
+
+DeliveryState: TypeAlias = Literal["pending", "delivered", "failed", "paused"]
 
 
 class CustomerOut(TypedDict):
@@ -47,12 +54,16 @@ class InvoiceOut(TypedDict):
     amount_paid: Annotated[str | None, Field(description="In the invoice's currency; null where it isn't told")]
     order_id: str | None
     description: str | None
-    customer: CustomerOut | None
+    customer: NotRequired[Annotated[CustomerOut | None, Field(description="Not for a shopper")]]
     items: list[ItemOut]
-    metadata: Mapping[str, str]
+    metadata: NotRequired[Annotated[Mapping[str, str], Field(description="Not for a shopper")]]
     checkout: CheckoutOut
     redirect_url: str | None
-    callback_url: str | None
+    callback_url: NotRequired[Annotated[str | None, Field(description="Not for a shopper")]]
+    pay_url: NotRequired[Annotated[str, Field(description="A link for the shopper's browser; role write")]]
+    client_secret: NotRequired[
+        Annotated[str, Field(description="Lets a browser read this invoice and start its checkout; role write")]
+    ]
     created_at: Instant
     updated_at: Instant
     expires_at: Instant | None
@@ -67,6 +78,59 @@ class VisitOut(TypedDict):
     url: str | None
     message: str | None
     invoice: InvoiceOut
+
+
+class EventOut(TypedDict):
+    id: Annotated[str, Field(examples=["evt_01jd7q8m3zf5k9w2x4y6a8b0c2"])]
+    type: Annotated[str, Field(examples=["invoice.completed"])]
+    timestamp: Instant
+    invoice_id: str
+    data: Annotated[InvoiceOut, Field(description="The invoice as it was then; a deposit's own facts are beside it")]
+
+
+class EventsOut(TypedDict):
+    data: list[EventOut]
+    next_cursor: Annotated[str, Field(description="Always given: with it, what comes later is read later")]
+    has_more: bool
+
+
+class AttemptOut(TypedDict):
+    at: Instant
+    status: Annotated[int | None, Field(description="What the receiver answered")]
+    error: Annotated[str | None, Field(description="Why there is no answer")]
+    ms: int
+
+
+class DeliveryOut(TypedDict):
+    id: Annotated[str, Field(examples=["dlv_01jd7q8m3zf5k9w2x4y6a8b0c2"])]
+    event_id: str
+    type: str
+    invoice_id: str
+    url: str
+    state: Annotated[DeliveryState, Field(description="`paused`: its receiver has failed for long, and is only probed")]
+    attempts: list[AttemptOut]
+    next_attempt_at: Instant | None
+
+
+class DeliveriesOut(TypedDict):
+    data: list[DeliveryOut]
+    next_cursor: str | None
+    has_more: bool
+
+
+class RequestOut(TypedDict):
+    method: str
+    url: str
+    headers: Annotated[Mapping[str, str], Field(description="Secrets as ***")]
+    body: Any
+
+
+class PlanOut(TypedDict):
+    """What a create would send."""
+
+    provider: str
+    reason: str
+    request: RequestOut
 
 
 class SourceOut(TypedDict):
@@ -183,6 +247,59 @@ def invoice_view(invoice: Invoice, *, stale: bool = False) -> InvoiceOut:
         "version": invoice.version,
         "synced_at": instant(invoice.synced_at),
         "stale": stale,
+    }
+
+
+def plan_view(choice: Choice, order: Order) -> PlanOut:
+    """The first call of the provider's create; every credential, and the token in our address, is hidden."""
+    call = next(choice.provider.create_invoice(order))
+    body = None if call.body is None else call.body.decode().replace(order.notification_url, masked(order))
+    return {
+        "provider": choice.provider.name,
+        "reason": choice.reason,
+        "request": {
+            "method": call.method,
+            "url": call.url,
+            "headers": {**call.headers, **dict.fromkeys(call.credentials, HIDDEN)},
+            "body": body if body is None else msgspec.Raw(body.encode()),
+        },
+    }
+
+
+def masked(order: Order) -> str:
+    return f"{order.notification_url.partition('?')[0]}?token={HIDDEN}"
+
+
+def event_view(event: Event) -> EventOut:
+    told = {
+        "id": event.id,
+        "type": event.type,
+        "timestamp": moment(event.at),
+        "invoice_id": event.invoice_id,
+        "data": msgspec.Raw(event.data),
+    }
+    return cast("EventOut", told)
+
+
+def event_body(event: Event) -> bytes:
+    """An event as it is delivered."""
+    told = {"id": event.id, "type": event.type, "timestamp": moment(event.at), "data": msgspec.Raw(event.data)}
+    return msgspec.json.encode(told)
+
+
+def delivery_view(delivery: Delivery) -> DeliveryOut:
+    return {
+        "id": delivery.id,
+        "event_id": delivery.event_id,
+        "type": delivery.type,
+        "invoice_id": delivery.invoice_id,
+        "url": delivery.url,
+        "state": "paused" if delivery.paused else delivery.state,
+        "attempts": [
+            {"at": moment(each.at), "status": each.status, "error": each.error, "ms": each.ms}
+            for each in delivery.attempts
+        ],
+        "next_attempt_at": instant(delivery.due_at),
     }
 
 

@@ -60,6 +60,7 @@ class Intake:
     seen: Sequence[Snapshot]
     adopt: Callable[[Snapshot], Invoice]
     decide: Callable[[Invoice, Snapshot], Decided]
+    webhook_url: str | None
 
     def news(self, connection: Connection, known: Select[Any] | None = None) -> News:
         """Those to adopt, and what becomes of those we know, each with all that is said of it."""
@@ -77,16 +78,21 @@ class Intake:
                 changes[invoice.id] = before, (later, [*told, *facts])
         return self._certain(connection, list(strangers.values())), list(changes.values())
 
-    def take(self, connection: Connection, *, alone: bool) -> None:
-        """`alone`: nobody else writes meanwhile, so that nothing is adopted that is being recorded just now."""
+    def take(self, connection: Connection, *, alone: bool) -> list[str]:
+        """The ids of those that changed.
+
+        `alone`: nobody else writes meanwhile, so that nothing is adopted that is being recorded just now.
+        """
         if alone and connection.dialect.name == "postgresql":
             connection.execute(ALONE)
         strangers, changes = self.news(connection, KNOWN_TO_CHANGE)
+        changed = []
         for before, decided in changes:
             with suppress(ReferenceTaken), connection.begin_nested():
-                write(connection, before, decided)
+                changed.append(write(connection, before, decided, self.webhook_url).id)
         if alone and strangers:
             connection.execute(ADOPT, [columns(self.adopt(snapshot)) for snapshot in strangers])
+        return changed
 
     def _known(self, connection: Connection, known: Select[Any]) -> Callable[[Snapshot], Invoice | None]:
         ids = {one.our_id for one in self.seen} - {None}

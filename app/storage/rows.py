@@ -23,7 +23,8 @@ from sqlalchemy.exc import IntegrityError
 
 from app.domain.invoice import Event, Invoice
 from app.domain.money import Money
-from app.storage.tables import events, invoices
+from app.storage.dispatch import tell
+from app.storage.tables import deliveries, events, inbox, invoices
 
 Decided: TypeAlias = tuple[Invoice, Sequence[Event]]
 
@@ -61,8 +62,10 @@ RIVALS = select(rivals.c.id, rivals.c.adopted).where(
     or_(*(column.in_((FIRST, SECOND)) for column in (rivals.c.reference, rivals.c.linked_reference))),
 )
 CHANGE_IF_FREE = CHANGE.where(~RIVALS.exists())
-ADD_EVENTS = insert(events).inline()
-HAND_OVER_EVENTS = update(events).where(events.c.invoice_id == bindparam("rival")).values(invoice_id=KEY)
+HAND_OVER = [
+    update(table).where(table.c.invoice_id == bindparam("rival")).values(invoice_id=KEY)
+    for table in (events, deliveries, inbox)
+]
 
 
 def run(connection: Connection, statement: Executable, values: Mapping[str, Any]) -> None:
@@ -73,8 +76,8 @@ def invoices_of(connection: Connection, statement: Executable, values: Mapping[s
     return [invoice_of(row) for row in connection.execute(statement, values)]
 
 
-def write(connection: Connection, before: Invoice, decided: Decided) -> Invoice:
-    """Only what has changed, and the events of it."""
+def write(connection: Connection, before: Invoice, decided: Decided, webhook_url: str | None) -> Invoice:
+    """Only what has changed, and the events of it on their way."""
     invoice, facts = decided
     values = columns(invoice, [name for name in FIELDS if getattr(invoice, name) != getattr(before, name)])
     if "reference" in values or "linked_reference" in values:
@@ -82,7 +85,7 @@ def write(connection: Connection, before: Invoice, decided: Decided) -> Invoice:
     elif values:
         connection.execute(CHANGE, {"key": invoice.id, **values})
     if facts:
-        connection.execute(ADD_EVENTS, [event_columns(event) for event in facts])
+        tell(connection, invoice, facts, webhook_url)
     return invoice
 
 
@@ -102,7 +105,8 @@ def absorb(connection: Connection, invoice: Invoice, rivals: Sequence[Row[str, b
     if not all(adopted for _, adopted in rivals):
         raise ReferenceTaken(invoice)
     for rival, _ in rivals:
-        connection.execute(HAND_OVER_EVENTS, {"rival": rival, "key": invoice.id})
+        for statement in HAND_OVER:
+            connection.execute(statement, {"rival": rival, "key": invoice.id})
         connection.execute(REMOVE, {"key": rival})
 
 
@@ -123,7 +127,3 @@ def invoice_of(row: Iterable[Any]) -> Invoice:
         currency = values.pop(column)
         values[name] = Money(Decimal(values[name]), currency) if currency else None
     return Invoice(**values)
-
-
-def event_columns(event: Event) -> dict[str, Any]:
-    return {"id": event.id, "type": event.type, "invoice_id": event.invoice_id, "at": event.at, "data": event.data}

@@ -1,6 +1,6 @@
 """Every method of the store is one whole transaction."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -19,8 +19,10 @@ from sqlalchemy import (
 from app.domain.errors import NotFound, Overloaded
 from app.domain.invoice import Event, Invoice, Snapshot
 from app.storage import idempotency
+from app.storage.dispatch import tell
 from app.storage.engine import Engine, StoreUnusable, open_engine
 from app.storage.idempotency import IdempotencyKey, Kept
+from app.storage.inbox import CLOSE
 from app.storage.intake import TOGETHER, Intake
 from app.storage.migrations import standing, upgrade
 from app.storage.pages import BETWEEN, EQUAL, Query, page_of
@@ -67,6 +69,13 @@ class Keep:
 
 ONE = select(*WHOLE).where(invoices.c.id == KEY)
 ONE_TO_CHANGE = ONE.with_for_update()
+BY_REFERENCE = select(*WHOLE).where(
+    sifting(invoices.c.provider) == PROVIDER,
+    or_(*(column == bindparam("reference") for column in (invoices.c.reference, invoices.c.linked_reference))),
+)
+VERSIONS = select(invoices.c.id, invoices.c.version).where(
+    invoices.c.id.in_(bindparam("ids", type_=Text, expanding=True))
+)
 WITHDRAW = REMOVE.where(invoices.c.reference.is_(None))
 
 IN_DOUBT = (
@@ -136,7 +145,11 @@ EVENTS = (
 
 @dataclass(frozen=True, slots=True)
 class Store:
+    """`webhook_url`: who is told of an invoice that names no address; `changed` hears which have changed here."""
+
     engine: Engine
+    webhook_url: str | None = None
+    changed: Callable[[Collection[str]], None] = lambda _: None
 
     async def reserve(self, invoice: Invoice, key: IdempotencyKey | None = None) -> bool:
         """Write it down with its key before anything is sent; False where the key is another call's."""
@@ -163,15 +176,30 @@ class Store:
     async def change(self, id: str, decide: Callable[[Invoice], Decided], keep: Keep | None = None) -> Invoice:
         """Write what `decide` makes of the invoice, which nobody else changes meanwhile. NotFound, ReferenceTaken."""
 
-        def work(connection: Connection) -> Invoice:
+        def work(connection: Connection) -> tuple[Invoice, bool]:
             for invoice in invoices_of(connection, ONE_TO_CHANGE, {"key": id}):
-                changed = write(connection, invoice, decide(invoice))
+                decided = decide(invoice)
+                now = write(connection, invoice, decided, self.webhook_url)
                 if keep:
-                    keep.settle(connection, changed)
-                return changed
+                    keep.settle(connection, now)
+                return now, bool(decided[1])
             raise NotFound("There is no such invoice.")
 
-        return await self.engine.write(work)
+        now, told = await self.engine.write(work)
+        if told:
+            self.changed([id])
+        return now
+
+    async def deposit(self, position: int, id: str, fact: Callable[[Invoice], Event]) -> None:
+        """Write the fact of a deposit, once, with the end of the notification that told of it."""
+
+        def work(connection: Connection) -> None:
+            for invoice in invoices_of(connection, ONE_TO_CHANGE, {"key": id}):
+                if connection.execute(CLOSE, {"at": position}).rowcount:
+                    tell(connection, invoice, [fact(invoice)], self.webhook_url)
+
+        await self.engine.write(work)
+        self.changed([id])
 
     async def kept(self, key: IdempotencyKey, now: datetime) -> Kept | None:
         return await self.engine.read(partial(idempotency.find, key=key, now=now))
@@ -256,6 +284,18 @@ class Store:
         found = await self.engine.read(partial(invoices_of, statement=ONE, values={"key": id}))
         return found[0] if found else None
 
+    async def by_reference(self, provider: str, reference: str) -> Invoice | None:
+        """The one that has it as either of its provider's ids."""
+        values = {"provider": provider, "reference": reference}
+        found = await self.engine.read(partial(invoices_of, statement=BY_REFERENCE, values=values))
+        return found[0] if found else None
+
+    async def versions(self, ids: Collection[str]) -> dict[str, int]:
+        def work(connection: Connection) -> dict[str, int]:
+            return {row.id: row.version for row in connection.execute(VERSIONS, {"ids": list(ids)})}
+
+        return await self.engine.read(work)
+
     async def page(self, query: Query, now: datetime) -> list[Invoice]:
         """The newest by (created_at, id), without those whose create is under way."""
         wanted = {name: value for name in (*EQUAL, *BETWEEN) if (value := getattr(query, name)) is not None}
@@ -278,10 +318,10 @@ class Store:
         writer tells.
         """
         for start in range(0, len(seen), TOGETHER):
-            intake = Intake(provider, seen[start : start + TOGETHER], adopt, decide)
+            intake = Intake(provider, seen[start : start + TOGETHER], adopt, decide, self.webhook_url)
             strangers, changes = await self.engine.read(intake.news)
             if strangers or changes:
-                await self.engine.write(partial(intake.take, alone=bool(strangers)))
+                self.changed(await self.engine.write(partial(intake.take, alone=bool(strangers))))
 
     async def events(self, invoice_id: str) -> list[Event]:
         """Oldest first."""

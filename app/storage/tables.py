@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 from typing_extensions import override
 
+from app.domain.delivery import Attempt
 from app.domain.invoice import Checkout, Customer, Item, Status
 
 T = TypeVar("T")
@@ -174,6 +175,81 @@ events = Table(
     Column("invoice_id", ForeignKey("invoices.id"), nullable=False),
     Column("at", Instant, nullable=False),
     Column("data", LargeBinary, nullable=False),
+    Column("number", BigInteger),
     Index(None, "invoice_id", "position"),
+    Index(None, "invoice_id", "number"),
+    Index(None, "type", "number"),
     sqlite_autoincrement=True,  # a position is never given twice, whatever has been deleted
+)
+
+Index("uq_events_number", events.c.number, unique=True)
+
+unnumbered = events.c.number.is_(None)
+Index("ix_events_unnumbered", events.c.position, sqlite_where=unnumbered, postgresql_where=unnumbered)
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("received_at", Instant, nullable=False),
+    Column("invoice_id", Text),
+    Column("reference", Text),
+    Column("body", LargeBinary, nullable=False),
+    Column("signed", Boolean, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("due_at", Instant),
+    UniqueConstraint("provider", "digest"),
+    Index(None, "invoice_id", "position"),
+    Index(None, "received_at"),
+)
+
+unsettled = inbox.c.due_at.is_not(None)
+Index("ix_inbox_due_at", inbox.c.due_at, sqlite_where=unsettled, postgresql_where=unsettled)
+
+receivers = Table(
+    "receivers",
+    metadata,
+    Column("receiver", Text, primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("failing_since", Instant),
+    Column("paused", Boolean, nullable=False),
+    Column("due_at", Instant),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("event_id", ForeignKey("events.id"), nullable=False),
+    Column("invoice_id", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("receiver", ForeignKey("receivers.receiver"), nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempts", Json[tuple[Attempt, ...]](tuple[Attempt, ...]), nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("due_at", Instant),
+    Column("created_at", Instant, nullable=False),
+    Index(None, "created_at", "id"),
+    Index(None, "state", "created_at", "id"),
+    Index(None, "invoice_id", "position"),
+    sqlite_autoincrement=True,
+)
+
+pending = deliveries.c.state == literal_column("'pending'")
+Index(
+    "ix_deliveries_due",
+    deliveries.c.receiver,
+    deliveries.c.due_at,
+    sqlite_where=pending,
+    postgresql_where=pending,
+)
+Index(
+    "ix_deliveries_line",
+    deliveries.c.invoice_id,
+    deliveries.c.position,
+    sqlite_where=pending,
+    postgresql_where=pending,
 )

@@ -1,0 +1,70 @@
+"""Where providers knock, with a signature or with the token of the address that we gave them."""
+
+from fastapi import APIRouter, Request, Response
+
+from app.api.bodies import read
+from app.api.deps import services
+from app.api.problems import documented
+from app.domain import errors
+from app.domain.errors import Unauthenticated
+from app.domain.invoice import ID
+from app.observe import note
+
+router = APIRouter(prefix="/webhooks", tags=["notifications"])
+
+TOLD = documented(
+    errors.NotFound,
+    errors.Unauthenticated,
+    errors.NotStrictJson,
+    errors.InvalidRequest,
+    errors.TooLarge,
+    errors.Overloaded,
+)
+TOKEN = {
+    "name": "token",
+    "in": "query",
+    "required": False,
+    "description": "From the address that the provider was given",
+    "schema": {"type": "string", "maxLength": 200},
+}
+BODY = {"requestBody": {"required": True, "content": {"*/*": {"schema": {"description": "As the provider sends it"}}}}}
+
+
+@router.post(
+    "/{provider}",
+    operation_id="takeNotification",
+    summary="Take a signed notification",
+    status_code=200,
+    response_class=Response,
+    responses={200: {"description": "It is kept", "content": {}}, **TOLD},
+    openapi_extra=BODY,
+)
+async def notify(request: Request, provider: str) -> Response:
+    """A provider that signs may tell us here; it is a hint, on which the provider is asked."""
+    return await taken(request, provider, None)
+
+
+@router.post(
+    "/{provider}/{invoice_id}",
+    operation_id="takeInvoiceNotification",
+    summary="Take a notification about one invoice",
+    status_code=200,
+    response_class=Response,
+    responses={200: {"description": "It is kept", "content": {}}, **TOLD},
+    openapi_extra={**BODY, "parameters": [TOKEN]},
+)
+async def notify_of_invoice(request: Request, provider: str, invoice_id: str) -> Response:
+    """The token in the address shows that it is the one which the provider was given for this invoice."""
+    if not ID.fullmatch(invoice_id):
+        raise Unauthenticated("The notification does not prove where it comes from.")
+    return await taken(request, provider, invoice_id)
+
+
+async def taken(request: Request, provider: str, invoice_id: str | None) -> Response:
+    """Answered as soon as it is kept; whatever it leads to comes after."""
+    body = await read(request)
+    note(request.scope, provider=provider, invoice_id=invoice_id)
+    headers = {name: ", ".join(request.headers.getlist(name)) for name in request.headers}
+    token = request.query_params.get("token")
+    await services(request).notifications.accept(provider, invoice_id, token, headers, body)
+    return Response(status_code=200)

@@ -1,0 +1,207 @@
+"""Take in what providers tell us: verified before anything is read, kept before it is answered, then looked into."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+import structlog
+
+from app.domain.delivery import Notice
+from app.domain.errors import NotFound, NotStrictJson, PaymentError, ProviderNotFound, Unauthenticated
+from app.domain.invoice import Deposit, Event, Invoice, Snapshot
+from app.provider import Notification, Provider
+from app.service.addresses import Addresses
+from app.service.changes import adopted, apply, deposited
+from app.service.hints import Hints
+from app.service.records import Records
+from app.service.recovery import Recovery
+from app.storage.inbox import Inbox
+
+log = structlog.get_logger()
+
+AT_ONCE = 20
+LEASE = timedelta(seconds=30)
+# When one that could not be looked into yet is tried again; the last repeats.
+WAITS = tuple(timedelta(seconds=wait) for wait in (1, 1, 2, 5, 10, 30, 60, 300, 1800))
+GIVEN_UP_AFTER = timedelta(hours=72)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notifications:
+    """`under_way` are those that are looked into just now; one that is cut off is due again when its lease lapses."""
+
+    inbox: Inbox
+    records: Records
+    recovery: Recovery
+    addresses: Addresses
+    hints: Hints
+    under_way: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    async def accept(
+        self, name: str, invoice_id: str | None, token: str | None, headers: Mapping[str, str], body: bytes
+    ) -> None:
+        """Returns once it is kept. NotFound, Unauthenticated, NotStrictJson: nothing is."""
+        provider = self.records.providers.get(name)
+        if provider is None or provider.notices == "none":
+            raise NotFound("There is no provider of this name that notifies.")
+        now = self.records.clock()
+        if not self._proves(provider, invoice_id, token, headers, body, now):
+            log.warning("notification.refused", provider=name)
+            raise Unauthenticated("The notification does not prove where it comes from.")
+        told = readable(provider, headers, body)
+        if told.reference is None and invoice_id is None:
+            log.info("notification.ignored", provider=name)
+            return
+        notice = Notice(
+            provider=name,
+            digest=sha256((invoice_id or "").encode() + told.digest).digest(),
+            received_at=now,
+            invoice_id=invoice_id or told.our_id,
+            reference=told.reference,
+            body=body,
+            signed=provider.notices == "signed",
+        )
+        kept = await self.inbox.receive(notice, now + LEASE)
+        log.info("notification.received", provider=name, invoice_id=notice.invoice_id, repeated=kept is None)
+        if kept is not None:
+            self._begin(kept)
+
+    async def see_to_due(self) -> int:
+        """How many had been cut off or put off, and have been seen to now."""
+        now = self.records.clock()
+        due = await self.inbox.claim(now, now + LEASE, AT_ONCE)
+        if due:
+            await asyncio.wait([self._begin(notice) for notice in due])
+        return len(due)
+
+    async def close(self) -> None:
+        """What is under way is cut off; whoever works next goes on with it."""
+        for task in self.under_way:
+            task.cancel()
+        await asyncio.gather(*self.under_way, return_exceptions=True)
+
+    def _proves(
+        self,
+        provider: Provider,
+        invoice_id: str | None,
+        token: str | None,
+        headers: Mapping[str, str],
+        body: bytes,
+        now: datetime,
+    ) -> bool:
+        """Every proof that there can be is judged and must hold."""
+        tokened = invoice_id is not None and self.addresses.proves(provider.name, invoice_id, token or "")
+        if provider.notices == "signed":
+            return (tokened or invoice_id is None) and provider.verify(headers, body, now)
+        return tokened
+
+    def _begin(self, notice: Notice) -> "asyncio.Task[None]":
+        task = asyncio.create_task(self._see_to(notice))
+        self.under_way.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        """One that stumbles over itself is due again when its lease lapses."""
+        self.under_way.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("notification.failed", exc_info=error)
+
+    async def _see_to(self, notice: Notice) -> None:
+        try:
+            done = await self._look_into(notice)
+        except PaymentError as error:
+            log.info("notification.put_off", provider=notice.provider, invoice_id=notice.invoice_id, code=error.code)
+            done = False
+        now = self.records.clock()
+        if done or now - notice.received_at > GIVEN_UP_AFTER:
+            await self.inbox.close(notice.position)
+        else:
+            await self.inbox.postpone(notice.position, now + WAITS[min(notice.tries, len(WAITS) - 1)])
+
+    async def _look_into(self, notice: Notice) -> bool:
+        """Whether everything in it is settled."""
+        provider = self.records.providers.get(notice.provider)
+        if provider is None:
+            return False
+        invoice = await self._whose(notice)
+        if invoice is None:
+            return await self._adopt(provider, notice)
+        if invoice.in_doubt:
+            return await self._link(provider, invoice, notice)
+        look = await self.hints.look(provider, invoice.id, notice.received_at, provider.fetch_invoice(invoice))
+        if look is None:
+            return False
+        invoice = await self.records.undo(provider, await self.records.record(invoice.id, provider, look.seen))
+        deposit = readable(provider, {}, notice.body).deposit
+        return deposit is None or await self._deposit(notice, invoice, deposit, look.seen)
+
+    async def _whose(self, notice: Notice) -> Invoice | None:
+        store = self.records.store
+        invoice = await store.invoice(notice.invoice_id) if notice.invoice_id else None
+        if invoice is None and notice.reference:
+            return await store.by_reference(notice.provider, notice.reference)
+        return invoice
+
+    async def _adopt(self, provider: Provider, notice: Notice) -> bool:
+        """It may have been made elsewhere; or here, just now, and is not recorded yet: then it waits."""
+        if notice.reference is None:
+            return True
+        shell = adopted(provider.name, Snapshot(reference=notice.reference, status=None), self.records.clock())
+        key = f"{provider.name} {notice.reference}"
+        try:
+            look = await self.hints.look(provider, key, notice.received_at, provider.fetch_invoice(shell))
+        except ProviderNotFound:
+            return True
+        if look is None:
+            return False
+        at, store = self.records.clock(), self.records.store
+        await store.adopt(
+            provider.name,
+            [look.seen],
+            lambda seen: adopted(provider.name, seen, at),
+            lambda invoice, seen: apply(invoice, seen, at),
+        )
+        return await store.by_reference(provider.name, look.seen.reference) is not None
+
+    async def _link(self, provider: Provider, invoice: Invoice, notice: Notice) -> bool:
+        """One whose create is in doubt: the token says what came of it. While the create runs, it waits."""
+        now = self.records.clock()
+        if invoice.asked_until is not None and invoice.asked_until > now:
+            return False
+        if notice.reference is None or notice.invoice_id is None:
+            await self.recovery.resolve(invoice.id)
+            return True
+        named = replace(invoice, reference=notice.reference)
+        look = await self.hints.look(provider, invoice.id, notice.received_at, provider.fetch_invoice(named))
+        if look is None:
+            return False
+        if invoice.contradicts(look.seen) or look.seen.our_id not in (None, invoice.id):
+            await self.recovery.resolve(invoice.id)
+            return True
+        log.info("create.told", invoice_id=invoice.id, provider=provider.name)
+        await self.records.record(invoice.id, provider, look.seen)
+        return True
+
+    async def _deposit(self, notice: Notice, invoice: Invoice, deposit: Deposit, seen: Snapshot) -> bool:
+        """One fact for one deposit: signed, or seen by ourselves."""
+        if not notice.signed and deposit.id not in {each.id for each in seen.deposits}:
+            return False
+        at = self.records.clock()
+
+        def fact(invoice: Invoice) -> Event:
+            return deposited(invoice, deposit, at)
+
+        await self.records.store.deposit(notice.position, invoice.id, fact)
+        return True
+
+
+def readable(provider: Provider, headers: Mapping[str, str], body: bytes) -> Notification:
+    """NotStrictJson where nobody can tell what it says."""
+    try:
+        return provider.read_notification(headers, body)
+    except (ValueError, RecursionError) as error:
+        raise NotStrictJson(f"{provider.name} sends no such notification.") from error

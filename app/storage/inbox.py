@@ -1,0 +1,77 @@
+"""What providers tell us, kept until it is settled; each thing once."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+
+from sqlalchemy import Connection, Integer, bindparam, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from app.domain.delivery import Notice
+from app.storage.engine import Engine
+from app.storage.rows import run
+from app.storage.tables import Instant, inbox
+
+FIELDS = ("provider", "digest", "received_at", "body", "signed", "invoice_id", "reference", "position", "tries")
+WHOLE = tuple(inbox.c[name] for name in FIELDS)
+NOW, UNTIL = bindparam("now", type_=Instant), bindparam("until_at", type_=Instant)
+AT = bindparam("at", type_=Integer)
+
+ADD = insert(inbox).on_conflict_do_nothing().returning(inbox.c.position)
+CLAIM = (
+    update(inbox)
+    .where(
+        inbox.c.position.in_(
+            select(inbox.c.position)
+            .where(inbox.c.due_at <= NOW)
+            .order_by(inbox.c.due_at)
+            .limit(bindparam("limit", type_=Integer))
+            .with_for_update(skip_locked=True)
+        )
+    )
+    .values(due_at=UNTIL)
+    .returning(*WHOLE)
+)
+CHANGE = update(inbox).where(inbox.c.position == AT)
+CLOSE = CHANGE.where(inbox.c.due_at.is_not(None)).values(due_at=None)
+POSTPONE = CHANGE.values(due_at=UNTIL, tries=inbox.c.tries + 1)
+OF_INVOICE = select(*WHOLE).where(inbox.c.invoice_id == bindparam("invoice")).order_by(inbox.c.position).limit(500)
+
+
+@dataclass(frozen=True, slots=True)
+class Inbox:
+    engine: Engine
+
+    async def receive(self, notice: Notice, until: datetime) -> Notice | None:
+        """Keep it, this caller's alone to see to until then; None where it is kept already."""
+        values = {name: getattr(notice, name) for name in FIELDS if name != "position"}
+
+        def work(connection: Connection) -> Notice | None:
+            position = connection.execute(ADD, {**values, "due_at": until}).scalar_one_or_none()
+            return None if position is None else replace(notice, position=position)
+
+        return await self.engine.write(work)
+
+    async def claim(self, now: datetime, until: datetime, limit: int) -> list[Notice]:
+        """Those to be seen to now, claimed so that nobody else does until then."""
+        values = {"now": now, "until_at": until, "limit": limit}
+
+        def work(connection: Connection) -> list[Notice]:
+            return [Notice(**row._mapping) for row in connection.execute(CLAIM, values)]  # noqa: SLF001  # its public name
+
+        return await self.engine.write(work)
+
+    async def close(self, position: int) -> None:
+        """It is settled."""
+        await self.engine.write(partial(run, statement=CLOSE, values={"at": position}))
+
+    async def postpone(self, position: int, until: datetime) -> None:
+        await self.engine.write(partial(run, statement=POSTPONE, values={"at": position, "until_at": until}))
+
+    async def of_invoice(self, id: str) -> list[Notice]:
+        """Oldest first."""
+
+        def work(connection: Connection) -> list[Notice]:
+            return [Notice(**row._mapping) for row in connection.execute(OF_INVOICE, {"invoice": id})]  # noqa: SLF001
+
+        return await self.engine.read(work)

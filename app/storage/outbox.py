@@ -1,0 +1,234 @@
+"""Events on their way to merchants: claimed in order per invoice, tried until they are taken, and how receivers do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Literal, TypeAlias
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    Row,
+    Select,
+    Text,
+    bindparam,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+
+from app.domain.delivery import Attempt, Delivery, State
+from app.domain.invoice import Event
+from app.storage.engine import Engine
+from app.storage.rows import KEY, run
+from app.storage.tables import Instant, deliveries, events, receivers
+
+# A receiver that has failed so often, and for so long, is paused: then it is only probed, so often.
+FAILURES = 10
+FAILING_FOR = timedelta(hours=1)
+PROBED_EVERY = timedelta(minutes=5)
+
+Health: TypeAlias = Literal["paused", "resumed"]
+Claimed: TypeAlias = list[tuple[Delivery, Event]]
+
+NOW, UNTIL = bindparam("now", type_=Instant), bindparam("until_at", type_=Instant)
+RECEIVER = bindparam("whose", type_=Text)
+PENDING: ColumnElement[str] = literal_column("'pending'")
+earlier = deliveries.alias("earlier")
+
+pending = deliveries.c.state == PENDING
+head_of_line = ~(
+    select(earlier.c.id)
+    .where(
+        earlier.c.invoice_id == deliveries.c.invoice_id,
+        earlier.c.state == PENDING,
+        earlier.c.position < deliveries.c.position,
+    )
+    .exists()
+)
+due = (pending, deliveries.c.due_at <= NOW, head_of_line)
+PLAIN = ("id", "event_id", "invoice_id", "url", "receiver", "state", "attempts", "tries", "due_at", "created_at")
+PARTS = (*(deliveries.c[name] for name in PLAIN), events.c.type, receivers.c.paused)
+WHOLE = (
+    select(*PARTS)
+    .join(events, events.c.id == deliveries.c.event_id)
+    .join(receivers, receivers.c.receiver == deliveries.c.receiver)
+)
+
+RECEIVERS_DUE = select(receivers.c.receiver).where(
+    or_(~receivers.c.paused, receivers.c.due_at <= NOW),
+    select(deliveries.c.id).where(deliveries.c.receiver == receivers.c.receiver, *due).exists(),
+)
+CLAIM = (
+    update(deliveries)
+    .where(
+        deliveries.c.id.in_(
+            select(deliveries.c.id)
+            .where(deliveries.c.receiver == RECEIVER, *due)
+            .order_by(deliveries.c.due_at, deliveries.c.position)
+            .limit(bindparam("limit", type_=Integer))
+            .with_for_update(skip_locked=True, of=deliveries)
+        )
+    )
+    .values(due_at=UNTIL)
+    .returning(deliveries.c.id)
+)
+RECEIVER_STATE = select(receivers.c.paused, receivers.c.due_at, receivers.c.failures, receivers.c.failing_since).where(
+    receivers.c.receiver == RECEIVER
+)
+CLAIMED = (
+    WHOLE.add_columns(events.c.at, events.c.data)
+    .where(deliveries.c.id.in_(bindparam("ids", type_=Text, expanding=True)))
+    .order_by(deliveries.c.position)
+)
+PROBE = (
+    update(receivers)
+    .where(receivers.c.receiver == RECEIVER, receivers.c.paused, receivers.c.due_at <= NOW)
+    .values(due_at=UNTIL)
+)
+CHANGE = update(deliveries).where(deliveries.c.id == KEY)
+HELD = CHANGE.where(pending, deliveries.c.due_at == bindparam("lease", type_=Instant))
+CHANGE_RECEIVER = update(receivers).where(receivers.c.receiver == RECEIVER)
+ALL_DUE = (
+    update(deliveries).where(deliveries.c.receiver == RECEIVER, pending, deliveries.c.due_at > NOW).values(due_at=NOW)
+)
+ONE = WHOLE.where(deliveries.c.id == KEY)
+NEWEST = WHOLE.order_by(deliveries.c.created_at.desc(), deliveries.c.id.desc()).limit(bindparam("limit", type_=Integer))
+OF_INVOICE = WHOLE.where(deliveries.c.invoice_id == KEY).order_by(deliveries.c.position).limit(500)
+STATES: Mapping[str, tuple[ColumnElement[bool], ...]] = {
+    "pending": (pending, ~receivers.c.paused),
+    "paused": (pending, receivers.c.paused),
+    "delivered": (deliveries.c.state == "delivered",),
+    "failed": (deliveries.c.state == "failed",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    engine: Engine
+
+    async def receivers_due(self, now: datetime) -> list[str]:
+        """Those that something is to be tried at now."""
+
+        def work(connection: Connection) -> list[str]:
+            return list(connection.execute(RECEIVERS_DUE, {"now": now}).scalars())
+
+        return await self.engine.read(work)
+
+    async def claim(self, receiver: str, now: datetime, until: datetime, limit: int) -> Claimed:
+        """Due deliveries, the first of each invoice, nobody else's until then; one to probe a paused receiver."""
+        values = {"whose": receiver, "now": now, "until_at": until}
+
+        def work(connection: Connection) -> Claimed:
+            paused = connection.execute(RECEIVER_STATE, values).one().paused
+            if paused and not connection.execute(PROBE, {**values, "until_at": now + PROBED_EVERY}).rowcount:
+                return []
+            ids = list(connection.execute(CLAIM, {**values, "limit": 1 if paused else limit}).scalars())
+            return [claimed(row) for row in connection.execute(CLAIMED, {"ids": ids})] if ids else []
+
+        return await self.engine.write(work)
+
+    async def record(
+        self, delivery: Delivery, attempt: Attempt, state: State, due_at: datetime | None
+    ) -> Health | None:
+        """What came of an attempt, unless the claim has lapsed; and whether its receiver has changed with it.
+
+        While a receiver is paused an attempt is a probe, and counts for nothing.
+        """
+        values = {
+            "key": delivery.id,
+            "lease": delivery.due_at,
+            "attempts": (*delivery.attempts, attempt),
+            "state": state,
+            "tries": delivery.tries + (not delivery.paused),
+            "due_at": due_at,
+        }
+
+        def work(connection: Connection) -> Health | None:
+            if connection.execute(HELD, values).rowcount == 0:
+                return None
+            whose = {"whose": delivery.receiver, "now": attempt.at}
+            return judge(connection, whose, taken=state == "delivered", at=attempt.at)
+
+        return await self.engine.write(work)
+
+    async def give_back(self, delivery: Delivery, now: datetime) -> None:
+        """A claim that is not followed up is due again at once."""
+        values = {"key": delivery.id, "lease": delivery.due_at, "due_at": now}
+        await self.engine.write(partial(run, statement=HELD, values=values))
+
+    async def page(
+        self,
+        limit: int,
+        *,
+        state: str | None = None,
+        invoice_id: str | None = None,
+        after: tuple[datetime, str] | None = None,
+    ) -> list[Delivery]:
+        """The newest by (created_at, id)."""
+        page: Select[Any] = NEWEST.where(*STATES[state]) if state else NEWEST
+        values: dict[str, Any] = {"limit": limit}
+        if invoice_id is not None:
+            page, values["key"] = page.where(deliveries.c.invoice_id == KEY), invoice_id
+        if after is not None:
+            here = tuple_(bindparam("after_at", type_=Instant), bindparam("after_id", type_=Text))
+            page = page.where(tuple_(deliveries.c.created_at, deliveries.c.id) < here)
+            values["after_at"], values["after_id"] = after
+        return await self._found(page, values)
+
+    async def of_invoice(self, id: str) -> list[Delivery]:
+        """Oldest first."""
+        return await self._found(OF_INVOICE, {"key": id})
+
+    async def redeliver(self, id: str, now: datetime) -> Delivery | None:
+        """Due at once and tried from the beginning, at a paused receiver too; None where there is none."""
+
+        def work(connection: Connection) -> Delivery | None:
+            again = {"key": id, "state": "pending", "tries": 0, "due_at": now}
+            if connection.execute(CHANGE, again).rowcount == 0:
+                return None
+            delivery = delivery_of(connection.execute(ONE, {"key": id}).one())
+            connection.execute(CHANGE_RECEIVER, {"whose": delivery.receiver, "due_at": now})
+            return delivery
+
+        return await self.engine.write(work)
+
+    async def _found(self, statement: Select[Any], values: Mapping[str, Any]) -> list[Delivery]:
+        def work(connection: Connection) -> list[Delivery]:
+            return [delivery_of(row) for row in connection.execute(statement, values)]
+
+        return await self.engine.read(work)
+
+
+def judge(connection: Connection, whose: Mapping[str, Any], *, taken: bool, at: datetime) -> Health | None:
+    """What an attempt says of its receiver; None: nothing new."""
+    now = connection.execute(RECEIVER_STATE.with_for_update(), whose).one()
+    if taken:
+        if now.failures or now.paused:
+            well = {"failures": 0, "failing_since": None, "paused": False, "due_at": None}
+            connection.execute(CHANGE_RECEIVER, {**whose, **well})
+        if now.paused:
+            connection.execute(ALL_DUE, whose)
+        return "resumed" if now.paused else None
+    since = now.failing_since or at
+    pausing = not now.paused and now.failures + 1 >= FAILURES and at - since >= FAILING_FOR
+    ill = {"failures": now.failures + 1, "failing_since": since}
+    if pausing:
+        ill |= {"paused": True, "due_at": at + PROBED_EVERY}
+    connection.execute(CHANGE_RECEIVER, {**whose, **ill})
+    return "paused" if pausing else None
+
+
+def claimed(row: Row[Any]) -> tuple[Delivery, Event]:
+    delivery = delivery_of(row)
+    event = Event(id=delivery.event_id, type=delivery.type, invoice_id=delivery.invoice_id, at=row.at, data=row.data)
+    return delivery, event
+
+
+def delivery_of(row: Row[Any]) -> Delivery:
+    values = {name: getattr(row, name) for name in (*PLAIN, "type")}
+    return Delivery(**values, paused=row.paused and row.state == "pending")
