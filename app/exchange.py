@@ -47,6 +47,8 @@ D = TypeVar("D", bound=int | None)
 
 MOST_CALLS = 6
 LONGEST_RETRY_AFTER = 60
+STOPPED_BY_A_PAUSE = frozenset({"create", "checkout"})
+PAUSED_SECONDS = 30
 LONG_ANSWER = 256 * 1024
 
 # No database keeps it in a text, and no money may hang on that.
@@ -113,6 +115,8 @@ class Exchange:
     async def run(self, provider: Provider, operation: str, flow: Flow[T], about: str | None = None) -> T:
         """Send each call the flow yields, hand back each answer, return its result; ProviderError says why not."""
         trip = Trip(provider=provider, operation=operation, ends=self.clock() + provider.timeout, about=about)
+        if operation in STOPPED_BY_A_PAUSE and self.lane(provider).paused:
+            raise self._refused(trip, "is paused by an operator", PAUSED_SECONDS)
         answer: Answer | None = None
         for _ in range(MOST_CALLS + 1):
             try:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import timedelta
 from importlib.metadata import version
 from secrets import token_urlsafe
@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from app import api
 from app.api.keys import Key, Keys, Role
+from app.domain.errors import Overloaded
 from app.exchange import Exchange
 from app.observe import configure_logging
 from app.provider import Provider
@@ -27,11 +28,13 @@ from app.service.creation import GRACE, Creation
 from app.service.deliveries import Deliveries
 from app.service.feed import Feed
 from app.service.hints import Hints
+from app.service.history import History
 from app.service.idempotency import Idempotency
 from app.service.invoices import Invoices
 from app.service.listing import Listing
 from app.service.notifications import Notifications
 from app.service.operators import Operators
+from app.service.pauses import Pauses
 from app.service.reconcile import Reconcile
 from app.service.records import Records
 from app.service.recovery import Recovery
@@ -40,11 +43,13 @@ from app.service.schedule import Schedule
 from app.service.search import Search
 from app.service.services import Services
 from app.service.steps import Steps
+from app.service.traces import Traces
 from app.service.watch import Watch
 from app.settings import LOOPBACK, SANDBOX_KEY, Settings, SettingsError, load
 from app.storage.engine import Engine, open_engine
 from app.storage.feed import EventLog
 from app.storage.inbox import Inbox
+from app.storage.journal import Journal
 from app.storage.outbox import Outbox
 from app.storage.store import Store
 from app.wire import Proxied, Wire
@@ -70,7 +75,9 @@ async def open_services(
         store = Store(engine, webhook_url=receiver, changed=watch.ring)
         if settings.auto_migrate:
             await store.migrate()
-        records = Records(store=store, exchange=Exchange(wire=carrier, clock=ticks), providers=providers, clock=clock)
+        traces = Traces(journal=Journal(engine), clock=clock)
+        exchange = Exchange(wire=carrier, clock=ticks, listener=traces.heard)
+        records = Records(store=store, exchange=exchange, providers=providers, clock=clock, traces=traces)
         deliveries = Deliveries(
             outbox=Outbox(engine),
             http=messenger,
@@ -80,11 +87,14 @@ async def open_services(
         )
         services = assembled(settings, engine, records, deliveries, watch, addresses)
         try:
-            async with beside(watch.look(store)):
+            await services.pauses.look()
+            async with beside(watch.look(store)), beside(traces.keep()), beside(services.pauses.obey()):
                 yield services
         finally:
             await services.notifications.close()
             await services.deliveries.close()
+            with suppress(Overloaded):
+                await traces.flush()
 
 
 def assembled(
@@ -102,6 +112,7 @@ def assembled(
         routing=routing(settings, providers, exchange),
     )
     recovery = Recovery(records=records, creation=creation, search=search)
+    inbox, log = Inbox(engine), EventLog(engine)
     steps = Steps(records=records, recovery=recovery)
     return Services(
         clock=clock,
@@ -118,15 +129,17 @@ def assembled(
         listing=Listing(store=store, exchange=exchange, providers=providers, clock=clock, max_age=max_age),
         catalog=Catalog(exchange=exchange, providers=providers),
         notifications=Notifications(
-            inbox=Inbox(engine),
+            inbox=inbox,
             records=records,
             recovery=recovery,
             addresses=addresses,
             hints=Hints(exchange=exchange, clock=clock),
         ),
         deliveries=deliveries,
-        feed=Feed(log=EventLog(engine), watch=watch),
+        feed=Feed(log=log, watch=watch),
         watch=watch,
+        history=History(traces=records.traces, inbox=inbox, events=log, outbox=deliveries.outbox),
+        pauses=Pauses(journal=records.traces.journal, exchange=exchange, providers=providers, clock=clock),
     )
 
 

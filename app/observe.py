@@ -22,6 +22,8 @@ SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 SECRET_NAME = re.compile(r"secret|token|authorization|password|cookie|signature|credential|key", re.IGNORECASE)
 EMAIL = re.compile(r"[^\s@\"'<>()\[\]{},;:=]+@[^\s@\"'<>()\[\]{},;:=]+")
 
+TOKEN = re.compile(r"([?&;]token=)[^&#\s\"'<>]+", re.IGNORECASE)
+
 QUIET = frozenset({"/livez", "/readyz"})
 UNSTORED = (b"cache-control", b"no-store")
 # A page that needs more says so itself, and is left alone.
@@ -141,7 +143,7 @@ def shown(name: str, value: object) -> object:
     if is_secret(name):
         return "[redacted]"
     if isinstance(value, str):
-        return EMAIL.sub("[email]", value) if "@" in value else value
+        return TOKEN.sub(r"\1[redacted]", EMAIL.sub("[email]", value))
     if isinstance(value, Mapping):
         return {key: shown(str(key), held) for key, held in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

@@ -22,7 +22,7 @@ from app.domain.invoice import ID, Invoice
 from app.observe import note
 from app.service.checkouts import Visit
 from app.service.services import Services
-from app.service.views import InvoiceOut, ListOut, PlanOut, VisitOut, invoice_view, plan_view
+from app.service.views import InvoiceOut, ListOut, PlanOut, TraceOut, VisitOut, invoice_view, plan_view
 from app.storage.idempotency import Kept
 from app.storage.pages import Query
 
@@ -53,6 +53,7 @@ MANY = Asks(Role.READ, ListQuery)
 CREATE = Sends(Role.WRITE, NewInvoice, judge=provider_faults, query=CreateQuery)
 CHECKOUT = Sends(Role.WRITE, NewCheckout, optional=True, shoppers=True)
 RESOLVE = Sends(Role.ADMIN, NewResolution)
+TRACE = Asks(Role.ADMIN, Nothing)
 CANCEL = Sends(Role.WRITE, Nothing, optional=True)
 
 CHANGING = (
@@ -193,6 +194,22 @@ async def cancel_invoice(request: Request, id: InvoiceId, new: Annotated[Nothing
     return await by_key(request, known(id), new, cancel, show=invoice_shown)
 
 
+@router.get(
+    "/{id}/trace",
+    operation_id="traceInvoice",
+    summary="An invoice's life, step by step",
+    response_model=TraceOut,
+    responses=documented(*BY_KEY, errors.NotFound, errors.Overloaded),
+    openapi_extra=TRACE.docs,
+)
+async def trace_invoice(request: Request, id: InvoiceId, _query: Annotated[Nothing, TRACE.required]) -> Response:
+    """Every call about it, notification, move, echo and delivery, oldest first, without anything secret."""
+    offered = services(request)
+    mention(request, await offered.invoices.records.stored(known(id)))
+    view: TraceOut = {"data": await offered.history.of(id)}
+    return answer(view)
+
+
 @router.post(
     "/{id}/resolve",
     operation_id="resolveInvoice",
@@ -206,7 +223,9 @@ async def resolve_invoice(request: Request, id: InvoiceId, new: Annotated[NewRes
 
     async def resolve() -> InvoiceOut:
         there = new.provider_invoice_id
-        invoice = await services(request).operators.resolve(id, reason=new.reason, provider_invoice_id=there)
+        invoice = await services(request).operators.resolve(
+            id, by=caller(request).name, reason=new.reason, provider_invoice_id=there
+        )
         mention(request, invoice)
         return invoice_view(invoice)
 

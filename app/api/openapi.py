@@ -9,12 +9,12 @@ from pydantic import TypeAdapter
 
 from app.api.problems import ProblemOut
 from app.api.problems import kinds as problem_kinds
-from app.api.schemas import NewCheckout, NewInvoice, NewResolution, Nothing, Sent
+from app.api.schemas import NewCheckout, NewInvoice, NewReason, NewResolution, Nothing, Sent
 from app.providers import kinds
 
 BODY = "application/json"
 REF = "#/components/schemas/{model}"
-BODIES = (NewInvoice, NewCheckout, NewResolution, Nothing)
+BODIES = (NewInvoice, NewCheckout, NewReason, NewResolution, Nothing)
 
 DESCRIPTION = """\
 One normalized REST API in front of many payment providers.

@@ -1,14 +1,16 @@
 """Routes that say what each provider can do, and how it is doing."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
 from app.api.answers import answer
-from app.api.deps import Asks, services
+from app.api.deps import Asks, Sends, caller, services
 from app.api.keys import Role
-from app.api.problems import BY_KEY, READING, documented
-from app.api.schemas import Nothing
+from app.api.problems import BY_KEY, READING, WITH_BODY, documented
+from app.api.repeats import by_key
+from app.api.schemas import NewReason, Nothing
 from app.domain import errors
 from app.observe import note
 from app.service.views import AssetsOut, QuestionsOut, SheetOut, SheetsOut
@@ -17,6 +19,8 @@ router = APIRouter(prefix="/v1/providers", tags=["providers"])
 
 ANY = Asks(Role.READ, Nothing)
 ONE = (*BY_KEY, errors.NotFound)
+BECAUSE = Sends(Role.ADMIN, NewReason)
+CHANGED = (*ONE, *WITH_BODY, errors.Overloaded, errors.IdempotencyInProgress, errors.IdempotencyMismatch)
 ASKED = (*ONE, errors.UnsupportedOperation, *READING)
 
 Name = Annotated[str, Path(description="What callers call this account")]
@@ -75,3 +79,39 @@ async def list_questions(request: Request, name: Name, _query: NoQuery) -> Respo
     view: QuestionsOut = {"data": await services(request).catalog.questions(name)}
     note(request.scope, provider=name)
     return answer(view)
+
+
+@router.post(
+    "/{name}/pause",
+    operation_id="pauseProvider",
+    summary="Stop creates and checkouts at a provider",
+    response_model=SheetOut,
+    responses=documented(*CHANGED),
+    openapi_extra=BECAUSE.docs,
+)
+async def pause_provider(request: Request, name: Name, new: Annotated[NewReason, BECAUSE.required]) -> Response:
+    """Reads go on. Every replica obeys within a second, until somebody resumes it."""
+    return await changed(request, name, new, services(request).pauses.pause)
+
+
+@router.post(
+    "/{name}/resume",
+    operation_id="resumeProvider",
+    summary="Start them again",
+    response_model=SheetOut,
+    responses=documented(*CHANGED),
+    openapi_extra=BECAUSE.docs,
+)
+async def resume_provider(request: Request, name: Name, new: Annotated[NewReason, BECAUSE.required]) -> Response:
+    return await changed(request, name, new, services(request).pauses.resume)
+
+
+async def changed(request: Request, name: str, new: NewReason, change: Callable[..., Awaitable[None]]) -> Response:
+    by = caller(request).name
+
+    async def made() -> SheetOut:
+        await change(name, by=by, reason=new.reason)
+        return services(request).catalog.sheet(name)
+
+    note(request.scope, provider=name)
+    return await by_key(request, name, new, made)

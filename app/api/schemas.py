@@ -257,6 +257,12 @@ class NewResolution(Sent):
         return value
 
 
+class NewReason(Sent):
+    """Why an operator does it."""
+
+    reason: Long
+
+
 class Nothing(Sent):
     """No field, no parameter."""
 

@@ -39,7 +39,8 @@ class Attempt:
 class Delivery:
     """`receiver` is the origin of `url`; `tries` are the attempts since it was put on its way.
 
-    `paused`: it is pending, and its receiver has failed for so long that it is only probed.
+    `due_at` is None once it has ended, and while it is in line behind an earlier one of its invoice. `paused`: it is
+    pending, and its receiver has failed for so long that it is only probed.
     """
 
     id: str

@@ -52,7 +52,7 @@ def health_view(lane: Lane) -> HealthOut:
     circuit, rate = lane.circuit.state, lane.error_rate
     degraded = circuit == "half_open" or (rate or 0) > DEGRADED_RATE
     return {
-        "state": "down" if circuit == "open" else "degraded" if degraded else "up",
+        "state": "paused" if lane.paused else "down" if circuit == "open" else "degraded" if degraded else "up",
         "circuit": circuit,
         "last_success_at": instant(lane.last_success_at),
         "last_error": lane.last_error,

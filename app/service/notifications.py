@@ -111,23 +111,23 @@ class Notifications:
             log.error("notification.failed", exc_info=error)
 
     async def _see_to(self, notice: Notice) -> None:
+        invoice = await self._whose(notice)
         try:
-            done = await self._look_into(notice)
+            done = await self._look_into(notice, invoice)
         except PaymentError as error:
             log.info("notification.put_off", provider=notice.provider, invoice_id=notice.invoice_id, code=error.code)
             done = False
         now = self.records.clock()
         if done or now - notice.received_at > GIVEN_UP_AFTER:
-            await self.inbox.close(notice.position)
+            await self.inbox.close(notice.position, invoice.id if invoice else None)
         else:
             await self.inbox.postpone(notice.position, now + WAITS[min(notice.tries, len(WAITS) - 1)])
 
-    async def _look_into(self, notice: Notice) -> bool:
+    async def _look_into(self, notice: Notice, invoice: Invoice | None) -> bool:
         """Whether everything in it is settled."""
         provider = self.records.providers.get(notice.provider)
         if provider is None:
             return False
-        invoice = await self._whose(notice)
         if invoice is None:
             return await self._adopt(provider, notice)
         if invoice.in_doubt:

@@ -19,7 +19,7 @@ LEASE = timedelta(seconds=60)
 class Operators:
     records: Records
 
-    async def resolve(self, id: str, *, reason: str, provider_invoice_id: str | None) -> Invoice:
+    async def resolve(self, id: str, *, by: str, reason: str, provider_invoice_id: str | None) -> Invoice:
         """The invoice is that one at the provider, which is read there; or, without an id, nothing was created."""
         invoice, now = await self.records.stored(id), self.records.clock()
         if invoice.status is not Status.UNKNOWN:
@@ -31,7 +31,8 @@ class Operators:
             settled = found or await self.records.abandon(id)
         finally:
             await self.records.store.let_go(id)
-        log.info("operator.resolved", invoice_id=id, status=settled.status, reason=reason)
+        self.records.traces.operator(id, by=by, action="resolved", reason=reason)
+        log.warning("operator.resolved", invoice_id=id, status=settled.status, by=by, reason=reason)
         return settled
 
     async def _found(self, invoice: Invoice, reference: str) -> Invoice:

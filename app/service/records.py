@@ -21,6 +21,7 @@ from app.exchange import Exchange
 from app.provider import Provider
 from app.service.changes import apply, told
 from app.service.clock import Clock
+from app.service.traces import Traces
 from app.storage.rows import ReferenceTaken
 from app.storage.store import Keep, Store
 
@@ -33,6 +34,7 @@ class Records:
     exchange: Exchange
     providers: Mapping[str, Provider]
     clock: Clock
+    traces: Traces
 
     async def stored(self, id: str) -> Invoice:
         invoice = await self.store.invoice(id)
@@ -44,10 +46,13 @@ class Records:
         """Unreadable, where what the provider says is of another invoice of ours."""
         at = self.clock()
         try:
-            return await self.store.change(id, lambda invoice: apply(invoice, seen, at), keep)
+            now = await self.store.change(id, lambda invoice: apply(invoice, seen, at), keep)
         except ReferenceTaken as error:
             log.warning("reference.taken", invoice_id=id, provider=provider.name)
             raise Unreadable(f"{provider.name} names another invoice of ours.", provider=provider.name) from error
+        if seen.status not in (None, now.status):
+            self.traces.echo(id, seen.word, now.status)
+        return now
 
     async def record_done(self, id: str, provider: Provider, seen: Snapshot, keep: Keep | None = None) -> Invoice:
         """What a write has done: if that cannot be recorded, nobody may be told that nothing happened."""

@@ -9,11 +9,13 @@ from app.service.clock import Clock
 from app.service.creation import Creation
 from app.service.deliveries import Deliveries
 from app.service.feed import Feed
+from app.service.history import History
 from app.service.idempotency import Idempotency
 from app.service.invoices import Invoices
 from app.service.listing import Listing
 from app.service.notifications import Notifications
 from app.service.operators import Operators
+from app.service.pauses import Pauses
 from app.service.reconcile import Reconcile
 from app.service.watch import Watch
 from app.storage.store import Store
@@ -36,3 +38,5 @@ class Services:
     deliveries: Deliveries
     feed: Feed
     watch: Watch
+    history: History
+    pauses: Pauses

@@ -133,6 +133,17 @@ class PlanOut(TypedDict):
     request: RequestOut
 
 
+class StepOut(TypedDict):
+    """What else it says depends on its kind."""
+
+    at: Instant
+    kind: Literal["call", "notification", "move", "echo", "delivery", "operator"]
+
+
+class TraceOut(TypedDict):
+    data: list[StepOut]
+
+
 class SourceOut(TypedDict):
     provider: str
     state: Literal["live", "stored", "failed"]

@@ -3,15 +3,24 @@
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Text, bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 
 from app.domain.invoice import Event, Invoice, new_id
-from app.storage.tables import deliveries, events, receivers
+from app.storage.tables import deliveries, events, pending, receivers
 
 ADD_EVENTS = insert(events).inline()
 ADD = insert(deliveries).inline()
 ADD_RECEIVER = insert(receivers).on_conflict_do_nothing()
+# Held until we commit, so that it cannot end without seeing those that get in line behind it.
+AHEAD = (
+    select(deliveries.c.id)
+    .where(deliveries.c.invoice_id == bindparam("invoice", type_=Text), pending)
+    .order_by(deliveries.c.position)
+    .limit(1)
+    .with_for_update()
+)
+PORTS = {"http": ":80", "https": ":443"}
 
 
 def tell(connection: Connection, invoice: Invoice, facts: Sequence[Event], webhook_url: str | None) -> None:
@@ -19,11 +28,14 @@ def tell(connection: Connection, invoice: Invoice, facts: Sequence[Event], webho
     connection.execute(ADD_EVENTS, [event_columns(event) for event in facts])
     url = invoice.callback_url or webhook_url
     if url is not None:
-        put(connection, facts, url)
+        put(connection, invoice.id, facts, url)
 
 
-def put(connection: Connection, facts: Sequence[Event], url: str) -> None:
+def put(connection: Connection, invoice_id: str, facts: Sequence[Event], url: str) -> None:
+    """On their way, in line behind what is still to be delivered of the same invoice."""
     receiver = origin(url)
+    in_line = connection.execute(AHEAD, {"invoice": invoice_id}).first() is not None
+    first = None if in_line else facts[0]
     connection.execute(ADD_RECEIVER, {"receiver": receiver, "failures": 0, "paused": False})
     rows = [
         {
@@ -35,7 +47,7 @@ def put(connection: Connection, facts: Sequence[Event], url: str) -> None:
             "state": "pending",
             "attempts": (),
             "tries": 0,
-            "due_at": event.at,
+            "due_at": event.at if event is first else None,
             "created_at": event.at,
         }
         for event in facts
@@ -44,8 +56,10 @@ def put(connection: Connection, facts: Sequence[Event], url: str) -> None:
 
 
 def origin(url: str) -> str:
+    """Scheme, host and port, however the address is spelt."""
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}".lower()
+    place = parts.netloc.rpartition("@")[2].lower().removesuffix(PORTS.get(parts.scheme, ""))
+    return f"{parts.scheme}://{place}"
 
 
 def event_columns(event: Event) -> dict[str, object]:

@@ -13,12 +13,16 @@ from app.storage.engine import Engine
 from app.storage.rows import KEY
 from app.storage.tables import events
 
+# How many get their number in one transaction.
+TOGETHER = 2000
 ALONE = text("SELECT pg_advisory_xact_lock(104851123)")
 
 UNNUMBERED = select(events.c.position).where(events.c.number.is_(None)).limit(1)
 fresh = (
     select(events.c.position, func.row_number().over(order_by=events.c.position).label("turn"))
     .where(events.c.number.is_(None))
+    .order_by(events.c.position)
+    .limit(TOGETHER)
     .subquery("fresh")
 )
 NUMBER = update(events).where(events.c.position == fresh.c.position).values(number=bindparam("last") + fresh.c.turn)
@@ -31,6 +35,7 @@ NEXT = (
     .order_by(events.c.number)
     .limit(bindparam("limit", type_=Integer))
 )
+OF_INVOICE = select(*PARTS).where(events.c.invoice_id == KEY).order_by(events.c.position)
 ONE = select(*PARTS).where(events.c.id == KEY)
 BY = {"type": events.c.type, "invoice_id": events.c.invoice_id}
 
@@ -41,7 +46,7 @@ class EventLog:
 
     async def number(self) -> None:
         """Give numbers to those that were committed since the last time."""
-        if await self.engine.read(lambda connection: connection.execute(UNNUMBERED).first()):
+        while await self.engine.read(lambda connection: connection.execute(UNNUMBERED).first()):
             await self.engine.write(number)
 
     async def after(
@@ -54,6 +59,14 @@ class EventLog:
 
         def work(connection: Connection) -> list[tuple[int, Event]]:
             return [(row.number, event_of(row)) for row in connection.execute(statement, values)]
+
+        return await self.engine.read(work)
+
+    async def of_invoice(self, id: str) -> list[Event]:
+        """Oldest first, numbered or not yet."""
+
+        def work(connection: Connection) -> list[Event]:
+            return [event_of(row) for row in connection.execute(OF_INVOICE, {"key": id})]
 
         return await self.engine.read(work)
 

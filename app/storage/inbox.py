@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
-from sqlalchemy import Connection, Integer, bindparam, select, update
+from sqlalchemy import BigInteger, Connection, Integer, bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.domain.delivery import Notice
@@ -15,26 +15,21 @@ from app.storage.tables import Instant, inbox
 FIELDS = ("provider", "digest", "received_at", "body", "signed", "invoice_id", "reference", "position", "tries")
 WHOLE = tuple(inbox.c[name] for name in FIELDS)
 NOW, UNTIL = bindparam("now", type_=Instant), bindparam("until_at", type_=Instant)
-AT = bindparam("at", type_=Integer)
+AT = bindparam("at", type_=BigInteger)
 
 ADD = insert(inbox).on_conflict_do_nothing().returning(inbox.c.position)
-CLAIM = (
-    update(inbox)
-    .where(
-        inbox.c.position.in_(
-            select(inbox.c.position)
-            .where(inbox.c.due_at <= NOW)
-            .order_by(inbox.c.due_at)
-            .limit(bindparam("limit", type_=Integer))
-            .with_for_update(skip_locked=True)
-        )
-    )
-    .values(due_at=UNTIL)
-    .returning(*WHOLE)
+due = (
+    select(inbox.c.position)
+    .where(inbox.c.due_at <= NOW)
+    .order_by(inbox.c.due_at, inbox.c.position)
+    .limit(bindparam("limit", type_=Integer))
+    .with_for_update(skip_locked=True)
+    .cte("due")
 )
-CHANGE = update(inbox).where(inbox.c.position == AT)
-CLOSE = CHANGE.where(inbox.c.due_at.is_not(None)).values(due_at=None)
-POSTPONE = CHANGE.values(due_at=UNTIL, tries=inbox.c.tries + 1)
+CLAIM = update(inbox).where(inbox.c.position.in_(select(due.c.position))).values(due_at=UNTIL).returning(*WHOLE)
+OPEN = update(inbox).where(inbox.c.position == AT, inbox.c.due_at.is_not(None))
+CLOSE = OPEN.values(due_at=None)
+POSTPONE = OPEN.values(due_at=UNTIL, tries=inbox.c.tries + 1)
 OF_INVOICE = select(*WHOLE).where(inbox.c.invoice_id == bindparam("invoice")).order_by(inbox.c.position).limit(500)
 
 
@@ -61,9 +56,10 @@ class Inbox:
 
         return await self.engine.write(work)
 
-    async def close(self, position: int) -> None:
-        """It is settled."""
-        await self.engine.write(partial(run, statement=CLOSE, values={"at": position}))
+    async def close(self, position: int, invoice_id: str | None) -> None:
+        """It is settled, and was about that invoice."""
+        values = {"at": position, **({"invoice_id": invoice_id} if invoice_id else {})}
+        await self.engine.write(partial(run, statement=CLOSE, values=values))
 
     async def postpone(self, position: int, until: datetime) -> None:
         await self.engine.write(partial(run, statement=POSTPONE, values={"at": position, "until_at": until}))

@@ -79,17 +79,18 @@ class Intake:
         return self._certain(connection, list(strangers.values())), list(changes.values())
 
     def take(self, connection: Connection, *, alone: bool) -> list[str]:
-        """The ids of those that changed.
+        """The ids of those that something happened to.
 
         `alone`: nobody else writes meanwhile, so that nothing is adopted that is being recorded just now.
         """
         if alone and connection.dialect.name == "postgresql":
             connection.execute(ALONE)
         strangers, changes = self.news(connection, KNOWN_TO_CHANGE)
-        changed = []
+        changed: list[str] = []
         for before, decided in changes:
             with suppress(ReferenceTaken), connection.begin_nested():
-                changed.append(write(connection, before, decided, self.webhook_url).id)
+                write(connection, before, decided, self.webhook_url)
+                changed += [before.id] if decided[1] else []
         if alone and strangers:
             connection.execute(ADOPT, [columns(self.adopt(snapshot)) for snapshot in strangers])
         return changed

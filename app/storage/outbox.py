@@ -1,12 +1,17 @@
-"""Events on their way to merchants: claimed in order per invoice, tried until they are taken, and how receivers do."""
+"""Events on their way to merchants: claimed in order per invoice, tried until they are taken, and how receivers do.
+
+Only the first of an invoice has a time at which it is due; those in line behind it have none until it has ended. So what
+is due is found among the firsts, however long the lines are.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     Integer,
@@ -14,6 +19,8 @@ from sqlalchemy import (
     Select,
     Text,
     bindparam,
+    case,
+    func,
     literal_column,
     or_,
     select,
@@ -25,22 +32,26 @@ from app.domain.delivery import Attempt, Delivery, State
 from app.domain.invoice import Event
 from app.storage.engine import Engine
 from app.storage.rows import KEY, run
-from app.storage.tables import Instant, deliveries, events, receivers
+from app.storage.tables import Instant, deliveries, events, pending, receivers
 
 # A receiver that has failed so often, and for so long, is paused: then it is only probed, so often.
 FAILURES = 10
 FAILING_FOR = timedelta(hours=1)
 PROBED_EVERY = timedelta(minutes=5)
+# When a receiver is back, what is due this soon comes by itself: it may be under way just now.
+SOON = timedelta(minutes=1)
+# Only probes of a receiver that is away for long come to more attempts than are kept.
+MOST_ATTEMPTS = 100
 
 Health: TypeAlias = Literal["paused", "resumed"]
 Claimed: TypeAlias = list[tuple[Delivery, Event]]
 
 NOW, UNTIL = bindparam("now", type_=Instant), bindparam("until_at", type_=Instant)
+EVER = datetime.max.replace(tzinfo=UTC)
 RECEIVER = bindparam("whose", type_=Text)
 PENDING: ColumnElement[str] = literal_column("'pending'")
 earlier = deliveries.alias("earlier")
 
-pending = deliveries.c.state == PENDING
 head_of_line = ~(
     select(earlier.c.id)
     .where(
@@ -50,7 +61,7 @@ head_of_line = ~(
     )
     .exists()
 )
-due = (pending, deliveries.c.due_at <= NOW, head_of_line)
+first = (pending, head_of_line)
 PLAIN = ("id", "event_id", "invoice_id", "url", "receiver", "state", "attempts", "tries", "due_at", "created_at")
 PARTS = (*(deliveries.c[name] for name in PLAIN), events.c.type, receivers.c.paused)
 WHOLE = (
@@ -61,28 +72,34 @@ WHOLE = (
 
 RECEIVERS_DUE = select(receivers.c.receiver).where(
     or_(~receivers.c.paused, receivers.c.due_at <= NOW),
-    select(deliveries.c.id).where(deliveries.c.receiver == receivers.c.receiver, *due).exists(),
+    select(deliveries.c.id)
+    .where(
+        deliveries.c.receiver == receivers.c.receiver,
+        deliveries.c.due_at <= case((receivers.c.paused, bindparam("ever", EVER, Instant)), else_=NOW),
+        *first,
+    )
+    .exists(),
+)
+due = (
+    select(deliveries.c.position)
+    .where(deliveries.c.receiver == RECEIVER, deliveries.c.due_at <= NOW, *first)
+    .order_by(deliveries.c.due_at, deliveries.c.position)
+    .limit(bindparam("limit", type_=Integer))
+    .with_for_update(skip_locked=True)
+    .cte("due")
 )
 CLAIM = (
     update(deliveries)
-    .where(
-        deliveries.c.id.in_(
-            select(deliveries.c.id)
-            .where(deliveries.c.receiver == RECEIVER, *due)
-            .order_by(deliveries.c.due_at, deliveries.c.position)
-            .limit(bindparam("limit", type_=Integer))
-            .with_for_update(skip_locked=True, of=deliveries)
-        )
-    )
+    .where(deliveries.c.position.in_(select(due.c.position)))
     .values(due_at=UNTIL)
-    .returning(deliveries.c.id)
+    .returning(deliveries.c.position)
 )
 RECEIVER_STATE = select(receivers.c.paused, receivers.c.due_at, receivers.c.failures, receivers.c.failing_since).where(
     receivers.c.receiver == RECEIVER
 )
 CLAIMED = (
     WHOLE.add_columns(events.c.at, events.c.data)
-    .where(deliveries.c.id.in_(bindparam("ids", type_=Text, expanding=True)))
+    .where(deliveries.c.position.in_(bindparam("positions", type_=BigInteger, expanding=True)))
     .order_by(deliveries.c.position)
 )
 PROBE = (
@@ -92,9 +109,23 @@ PROBE = (
 )
 CHANGE = update(deliveries).where(deliveries.c.id == KEY)
 HELD = CHANGE.where(pending, deliveries.c.due_at == bindparam("lease", type_=Instant))
+NEXT_IN_LINE = (
+    update(deliveries)
+    .where(
+        deliveries.c.due_at.is_(None),
+        deliveries.c.position
+        == select(func.min(earlier.c.position))
+        .where(earlier.c.invoice_id == bindparam("invoice", type_=Text), earlier.c.state == PENDING)
+        .scalar_subquery(),
+    )
+    .values(due_at=NOW)
+)
 CHANGE_RECEIVER = update(receivers).where(receivers.c.receiver == RECEIVER)
+PROBE_AT_ONCE = CHANGE_RECEIVER.where(receivers.c.paused)
 ALL_DUE = (
-    update(deliveries).where(deliveries.c.receiver == RECEIVER, pending, deliveries.c.due_at > NOW).values(due_at=NOW)
+    update(deliveries)
+    .where(deliveries.c.receiver == RECEIVER, pending, deliveries.c.due_at > bindparam("soon", type_=Instant))
+    .values(due_at=NOW)
 )
 ONE = WHOLE.where(deliveries.c.id == KEY)
 NEWEST = WHOLE.order_by(deliveries.c.created_at.desc(), deliveries.c.id.desc()).limit(bindparam("limit", type_=Integer))
@@ -120,15 +151,19 @@ class Outbox:
         return await self.engine.read(work)
 
     async def claim(self, receiver: str, now: datetime, until: datetime, limit: int) -> Claimed:
-        """Due deliveries, the first of each invoice, nobody else's until then; one to probe a paused receiver."""
-        values = {"whose": receiver, "now": now, "until_at": until}
+        """Due deliveries, the first of each invoice, nobody else's until then.
+
+        Of a paused receiver it is one, now and then, which need not be due: it probes whether the receiver is back.
+        """
+        values = {"whose": receiver, "now": now, "until_at": until, "limit": limit}
 
         def work(connection: Connection) -> Claimed:
             paused = connection.execute(RECEIVER_STATE, values).one().paused
             if paused and not connection.execute(PROBE, {**values, "until_at": now + PROBED_EVERY}).rowcount:
                 return []
-            ids = list(connection.execute(CLAIM, {**values, "limit": 1 if paused else limit}).scalars())
-            return [claimed(row) for row in connection.execute(CLAIMED, {"ids": ids})] if ids else []
+            reach = {"now": EVER, "limit": 1} if paused else {}
+            positions = list(connection.execute(CLAIM, {**values, **reach}).scalars())
+            return [claimed(row) for row in connection.execute(CLAIMED, {"positions": positions})] if positions else []
 
         return await self.engine.write(work)
 
@@ -142,16 +177,19 @@ class Outbox:
         values = {
             "key": delivery.id,
             "lease": delivery.due_at,
-            "attempts": (*delivery.attempts, attempt),
+            "attempts": (*delivery.attempts, attempt)[-MOST_ATTEMPTS:],
             "state": state,
             "tries": delivery.tries + (not delivery.paused),
             "due_at": due_at,
         }
 
         def work(connection: Connection) -> Health | None:
-            if connection.execute(HELD, values).rowcount == 0:
+            invoice = connection.execute(HELD.returning(deliveries.c.invoice_id), values).scalar_one_or_none()
+            if invoice is None:
                 return None
-            whose = {"whose": delivery.receiver, "now": attempt.at}
+            if state != "pending":
+                connection.execute(NEXT_IN_LINE, {"invoice": invoice, "now": attempt.at})
+            whose = {"whose": delivery.receiver, "now": attempt.at, "soon": attempt.at + SOON}
             return judge(connection, whose, taken=state == "delivered", at=attempt.at)
 
         return await self.engine.write(work)
@@ -192,7 +230,7 @@ class Outbox:
             if connection.execute(CHANGE, again).rowcount == 0:
                 return None
             delivery = delivery_of(connection.execute(ONE, {"key": id}).one())
-            connection.execute(CHANGE_RECEIVER, {"whose": delivery.receiver, "due_at": now})
+            connection.execute(PROBE_AT_ONCE, {"whose": delivery.receiver, "due_at": now})
             return delivery
 
         return await self.engine.write(work)

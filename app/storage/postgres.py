@@ -26,6 +26,7 @@ CARRY_WITHIN = 2.5
 ALTER_WITHIN = 60.0
 SETTINGS = {
     "application_name": "gatehouse",
+    "default_transaction_isolation": "read committed",
     "statement_timeout": "2000",
     "lock_timeout": "1500",
     "idle_in_transaction_session_timeout": "5000",

@@ -190,16 +190,20 @@ class Store:
             self.changed([id])
         return now
 
-    async def deposit(self, position: int, id: str, fact: Callable[[Invoice], Event]) -> None:
-        """Write the fact of a deposit, once, with the end of the notification that told of it."""
+    async def deposit(self, position: int, id: str, fact: Callable[[Invoice], Event]) -> bool:
+        """Write the fact of a deposit with the end of the notification that told of it; False where that had ended."""
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> bool:
             for invoice in invoices_of(connection, ONE_TO_CHANGE, {"key": id}):
                 if connection.execute(CLOSE, {"at": position}).rowcount:
                     tell(connection, invoice, [fact(invoice)], self.webhook_url)
+                    return True
+            return False
 
-        await self.engine.write(work)
-        self.changed([id])
+        written = await self.engine.write(work)
+        if written:
+            self.changed([id])
+        return written
 
     async def kept(self, key: IdempotencyKey, now: datetime) -> Kept | None:
         return await self.engine.read(partial(idempotency.find, key=key, now=now))

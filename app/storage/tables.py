@@ -253,3 +253,24 @@ Index(
     sqlite_where=pending,
     postgresql_where=pending,
 )
+
+steps = Table(
+    "steps",
+    metadata,
+    Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("invoice_id", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("facts", Json[Mapping[str, Any]](dict[str, Any]), nullable=False),
+    Index(None, "invoice_id", "position"),
+    Index(None, "at"),
+)
+
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    Column("since", Instant, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+)
