@@ -9,7 +9,9 @@ from typing import Annotated, Any, NoReturn
 import msgspec
 import typer
 import uvicorn
+from pydantic import SecretStr
 from rich.console import Console
+from starlette.applications import Starlette
 from uvicorn.supervisors import Multiprocess
 
 from app.api.keys import Keys
@@ -20,7 +22,8 @@ from app.observe import configure_logging
 from app.providers import WrongSettings, build, kinds
 from app.server import Beside, Draining, configured
 from app.service.clock import utc_now
-from app.settings import SANDBOX_KEY, Mode, Settings, SettingsError, load
+from app.settings import SANDBOX_KEY, SANDBOX_WEBHOOK_SECRET, Mode, Settings, SettingsError, load
+from app.shop import create_shop
 from app.simulator import SandboxProtocol, create_sandbox, credentials
 from app.storage import store
 from app.storage.engine import open_engine
@@ -64,11 +67,11 @@ def sandbox(
     port: Port = 9000,
     notify: Annotated[str, typer.Option(help="The service that is told of payments.")] = "http://127.0.0.1:8000",
 ) -> None:
-    """Run the simulated providers alone."""
+    """Run the simulated providers and the demo shop alone."""
     configure_logging("info")
-    url = f"http://{host}:{port}"
-    simulators = create_sandbox(url, notify=notify)
-    asyncio.run(uvicorn.Server(configured(simulators, host, port, http=SandboxProtocol)).serve())
+    settings = load()
+    play = played(settings, f"http://{host}:{port}", notify)
+    asyncio.run(uvicorn.Server(configured(play, host, port, http=SandboxProtocol)).serve())
 
 
 @app.command()
@@ -123,8 +126,10 @@ async def serve_with_sandbox(settings: Settings, host: str, port: int, sandbox_p
     here, there = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{sandbox_port}"
     public = str(settings.public_url) if "public_url" in settings.model_fields_set else here
     keys = sandbox_keys(settings, host)
+    signing = settings.webhook_secret or (SecretStr(SANDBOX_WEBHOOK_SECRET),)
+    settings = settings.model_copy(update={"webhook_secret": signing})
     service = create_app(settings, provider_settings=credentials(there), keys=keys, public_url=public)
-    simulators = create_sandbox(there, notify=here)
+    simulators = played(settings, there, here)
     name, kind = next(iter(kinds().items()))
     example = json.dumps({"provider": name, **kind.example})
     key = SANDBOX_KEY if keys.find(SANDBOX_KEY) else "<your key>"
@@ -138,6 +143,16 @@ async def serve_with_sandbox(settings: Settings, host: str, port: int, sandbox_p
     await playing
 
 
+def played(settings: Settings, url: str, service: str) -> Starlette:
+    """The fake providers and a demo shop at `url`, for the service at another address."""
+    simulators = create_sandbox(url, notify=service)
+    key = settings.key.get_secret_value() if settings.key else SANDBOX_KEY
+    secrets = [secret.get_secret_value() for secret in settings.webhook_secret]
+    shop = create_shop(url=f"{url}/shop", api=service, key=key, webhook_secret=(secrets or [SANDBOX_WEBHOOK_SECRET])[0])
+    simulators.mount("/shop", shop)
+    return simulators
+
+
 def drained(settings: Settings, application: Any, host: str, port: int) -> Draining:
     before, during = settings.drain
     return Draining(configured(application, host, port, timeout_graceful_shutdown=round(during)), before)
@@ -147,7 +162,7 @@ WHAT_TO_TRY = """
 Gatehouse, sandbox mode: four simulated providers, play money, key {key}
 
   service     {here}        documentation  {here}/docs
-  simulators  {there}
+  simulators  {there}        demo shop      {there}/shop/
 
 Create an invoice, then open its checkout:
 

@@ -29,7 +29,13 @@ OPEN_TO_ALL = {
 PROVEN = {"/pay/{client_secret}", "/webhooks/{provider}", "/webhooks/{provider}/{invoice_id}"}
 PROVIDER, ORDER = next(iter(ORDERS.items()))
 GOOD = {"provider": PROVIDER, **ORDER}
-BODIES = {"/v1/invoices": GOOD, "/v1/invoices/{id}/resolve": {"reason": "seen there", "not_created": True}}
+BECAUSE = {"reason": "seen there"}
+BODIES = {
+    "/v1/invoices": GOOD,
+    "/v1/invoices/{id}/resolve": {**BECAUSE, "not_created": True},
+    "/v1/providers/{name}/pause": BECAUSE,
+    "/v1/providers/{name}/resume": BECAUSE,
+}
 
 
 def operations() -> Iterator[tuple[str, str, str | None]]:

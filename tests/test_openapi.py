@@ -30,6 +30,8 @@ WITH_BODY = {
     "startCheckout": False,
     "cancelInvoice": False,
     "resolveInvoice": True,
+    "pauseProvider": True,
+    "resumeProvider": True,
     "redeliverEvent": False,
     "takeNotification": True,
     "takeInvoiceNotification": True,

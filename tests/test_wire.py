@@ -66,7 +66,7 @@ async def settled(peer: Peer, still_open: int = 0) -> None:
 
 async def until(happened: Callable[[], bool]) -> None:
     async with asyncio.timeout(2):
-        while not happened():  # noqa: ASYNC110  any condition
+        while not happened():
             await asyncio.sleep(0.002)
 
 
