@@ -286,7 +286,7 @@ class OneQuery(Sent):
         None, description="Add the provider's last raw answer (role admin)"
     )
     wait: Wait = Field(0, description="Seconds to hold the answer, until `version` is beyond `since` or it is finished")
-    since: Annotated[int, Field(ge=0), BeforeValidator(whole)] | None = Field(
+    since: Annotated[int, Field(ge=0, le=999_999_999), BeforeValidator(whole)] | None = Field(
         None, description="The version that the caller knows; by default the current one"
     )
 

@@ -11,10 +11,9 @@ from pydantic import SecretStr
 
 T = TypeVar("T")
 
-# Seconds. A write may take as long as the provider behind it; a held read takes as long as was asked, and a little.
+# Seconds. A write may take as long as the provider behind it, and a read is held for as long as is asked.
 PATIENCE = 40
 HOLD = 20
-SLACK = 15
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -137,14 +136,12 @@ class Payments:
 
     async def newer(self, id: str, since: int) -> Invoice:
         """As soon as its version exceeds `since`, or else after HOLD seconds."""
-        held = {"wait": HOLD, "since": since}
-        return await self._ask("GET", f"/v1/invoices/{id}", Invoice, params=held, timeout=HOLD + SLACK)
+        return await self._ask("GET", f"/v1/invoices/{id}", Invoice, params={"wait": HOLD, "since": since})
 
     async def _ask(self, method: str, path: str, shape: type[T], **more: Any) -> T:
         headers = {"Authorization": f"Bearer {self.key.get_secret_value()}", **more.pop("headers", {})}
-        request = {"timeout": PATIENCE, "headers": headers, **more}
         try:
-            answer = await self.http.request(method, self.api + path, **request)
+            answer = await self.http.request(method, self.api + path, timeout=PATIENCE, headers=headers, **more)
         except httpx.RequestError as error:
             raise Trouble(AWAY) from error
         return read(answer, shape)

@@ -93,8 +93,6 @@ class Till:
             await self.look(order)
         else:
             order.learn(await self.payments.create(order.id, order.asked))
-        if not order.is_open:
-            return None
         visit = await self.payments.checkout(str(order.invoice_id))
         order.learn(visit.invoice)
         return visit.url

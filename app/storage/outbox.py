@@ -1,7 +1,7 @@
 """Events on their way to merchants: claimed in order per invoice, tried until they are taken, and how receivers do.
 
-Only the first of an invoice has a time at which it is due; those in line behind it have none until it has ended. So what
-is due is found among the firsts, however long the lines are.
+Only the first of an invoice is due at some time; those in line behind it are not until it has ended. So what is due is
+found among the firsts, however long the lines are.
 """
 
 from collections.abc import Mapping
