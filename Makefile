@@ -8,7 +8,7 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-ha
 DEV := requirements-dev.lock
 
 .DELETE_ON_ERROR:
-.PHONY: install run test crash bench cover lint format types check openapi lock clean
+.PHONY: install run test crash tell bench cover lint format types check openapi lock clean
 
 install: $(VENV)/.project
 
@@ -25,6 +25,10 @@ cover: install
 # Longer runs, by hand: make crash ARGS=500 kills the service that often on each database.
 crash: install
 	$(BIN)/python -m tests.crash $(ARGS)
+
+# ARGS: how many invoices, and how many kills of a worker meanwhile.
+tell: install
+	$(BIN)/python -m tests.telling $(or $(ARGS),500 10)
 
 bench: install
 	$(BIN)/python -m bench.hanging $(ARGS)

@@ -136,14 +136,11 @@ class Deliveries:
         return Attempt(at=at, status=status, error=error, ms=ms), later if status in LATER else 0
 
     def _signed(self, id: str, at: datetime, body: bytes) -> Mapping[str, str]:
-        """As Standard Webhooks has it, once with each secret while one is being rotated."""
+        """As Standard Webhooks has it, with each secret while one is being rotated; unsigned without any."""
         at = at.astimezone(UTC)
         signatures = [Webhook(secret.get_secret_value()).sign(id, at, body.decode()) for secret in self.secrets]
-        return {
-            "webhook-id": id,
-            "webhook-timestamp": str(int(at.timestamp())),
-            "webhook-signature": " ".join(signatures),
-        }
+        signed = {"webhook-signature": " ".join(signatures)} if signatures else {}
+        return {"webhook-id": id, "webhook-timestamp": str(int(at.timestamp())), **signed}
 
     def _next(self, delivery: Delivery, attempt: Attempt, later: int) -> tuple[State, datetime | None]:
         if attempt.status is not None and 200 <= attempt.status < 300:
