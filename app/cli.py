@@ -17,11 +17,10 @@ from uvicorn.supervisors import Multiprocess
 from app.api.keys import Keys
 from app.api.openapi import document
 from app.domain.errors import Overloaded
-from app.main import addresses_of, create_app, keys_of, open_services, sandbox_keys, working
+from app.main import accounts, addresses_of, create_app, keys_of, open_services, sandbox_keys, working
 from app.observe import configure_logging
-from app.providers import WrongSettings, build, kinds
+from app.providers import WrongSettings, kinds
 from app.server import Beside, Draining, configured
-from app.service.clock import utc_now
 from app.settings import SANDBOX_KEY, SANDBOX_WEBHOOK_SECRET, Mode, Settings, SettingsError, load
 from app.shop import create_shop
 from app.simulator import SandboxProtocol, create_sandbox, credentials
@@ -117,7 +116,7 @@ async def work(settings: Settings) -> None:
     ended = asyncio.Event()
     for sig in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sig, ended.set)
-    providers = build(settings.providers, timeout=settings.provider_timeout, clock=utc_now)
+    providers = accounts(settings, settings.providers)
     async with open_services(settings, providers, addresses_of(settings)) as services, working(services):
         await ended.wait()
 
@@ -127,7 +126,8 @@ async def serve_with_sandbox(settings: Settings, host: str, port: int, sandbox_p
     public = str(settings.public_url) if "public_url" in settings.model_fields_set else here
     keys = sandbox_keys(settings, host)
     signing = settings.webhook_secret or (SecretStr(SANDBOX_WEBHOOK_SECRET),)
-    settings = settings.model_copy(update={"webhook_secret": signing})
+    private = settings.allow_private_networks or "allow_private_networks" not in settings.model_fields_set
+    settings = settings.model_copy(update={"webhook_secret": signing, "allow_private_networks": private})
     service = create_app(settings, provider_settings=credentials(there), keys=keys, public_url=public)
     simulators = played(settings, there, here)
     name, kind = next(iter(kinds().items()))

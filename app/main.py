@@ -26,6 +26,7 @@ from app.service.checkouts import Checkouts
 from app.service.clock import Clock, Ticks, utc_now
 from app.service.creation import GRACE, Creation
 from app.service.deliveries import Deliveries
+from app.service.destinations import PRIVATE, Destinations
 from app.service.feed import Feed
 from app.service.hints import Hints
 from app.service.history import History
@@ -55,6 +56,8 @@ from app.storage.store import Store
 from app.wire import Proxied, Wire
 from app.worker import Worker
 
+OPENED = "GATEHOUSE_ALLOW_PRIVATE_NETWORKS=on opens private networks and plain http"
+
 
 @asynccontextmanager
 async def open_services(
@@ -65,10 +68,11 @@ async def open_services(
     ticks: Ticks = monotonic,
 ) -> AsyncIterator[Services]:
     """The services over an open store and an open wire; at the end what is under way is given back, and all closed."""
+    destinations = destinations_of(settings)
     async with (
         open_engine(settings.database_url) as engine,
-        wire(settings) as carrier,
-        httpx.AsyncClient(transport=wire(settings), trust_env=False) as messenger,
+        wire(settings, destinations) as carrier,
+        httpx.AsyncClient(transport=wire(settings, destinations), trust_env=False) as messenger,
     ):
         watch = Watch()
         receiver = str(settings.webhook_url) if settings.webhook_url else None
@@ -101,7 +105,7 @@ def assembled(
     settings: Settings, engine: Engine, records: Records, deliveries: Deliveries, watch: Watch, addresses: Addresses
 ) -> Services:
     store, exchange, providers, clock = records.store, records.exchange, records.providers, records.clock
-    max_age = timedelta(seconds=settings.max_age)
+    max_age, destinations = timedelta(seconds=settings.max_age), destinations_of(settings)
     schedule = Schedule(waits=settings.reconcile_schedule)
     search = Search(records=records, settle=timedelta(seconds=settings.settle))
     creation = Creation(
@@ -110,6 +114,7 @@ def assembled(
         addresses=addresses,
         schedule=schedule,
         routing=routing(settings, providers, exchange),
+        destinations=destinations,
     )
     recovery = Recovery(records=records, creation=creation, search=search)
     inbox, log = Inbox(engine), EventLog(engine)
@@ -122,7 +127,7 @@ def assembled(
         invoices=Invoices(
             records=records, creation=creation, recovery=recovery, steps=steps, watch=watch, max_age=max_age
         ),
-        checkouts=Checkouts(records=records, steps=steps),
+        checkouts=Checkouts(records=records, steps=steps, destinations=destinations),
         idempotency=Idempotency(store=store, clock=clock, lease=longest(providers) + GRACE),
         operators=Operators(records=records),
         reconcile=Reconcile(records=records, recovery=recovery, schedule=schedule),
@@ -170,7 +175,7 @@ def create_app(
     ticks: Ticks = monotonic,
 ) -> FastAPI:
     """The service. `provider_settings` are {name: {field: text}}, of real accounts or of the simulators."""
-    providers = build(provider_settings, timeout=settings.provider_timeout, clock=clock)
+    providers = accounts(settings, provider_settings, clock)
     addresses = addresses_of(settings, public_url)
 
     @asynccontextmanager
@@ -237,8 +242,32 @@ def longest(providers: Mapping[str, Provider]) -> timedelta:
     return timedelta(seconds=max((provider.timeout for provider in providers.values()), default=0))
 
 
-def wire(settings: Settings) -> httpx.AsyncBaseTransport:
-    return Proxied(str(settings.egress_proxy)) if settings.egress_proxy else Wire()
+def accounts(
+    settings: Settings, provider_settings: Mapping[str, Mapping[str, str]], clock: Clock = utc_now
+) -> Mapping[str, Provider]:
+    """The configured providers; WrongSettings and SettingsError say what is wrong with them, and with our receiver."""
+    providers = build(provider_settings, timeout=settings.provider_timeout, clock=clock)
+    destinations = destinations_of(settings)
+    where = {f"PROVIDERS__{name.upper()}__BASE_URL": provider.base_url for name, provider in providers.items()}
+    wrong = [f"GATEHOUSE_{name} {PRIVATE}" for name, url in where.items() if destinations.is_private(str(url))]
+    if settings.webhook_url and (fault := destinations.callback_fault(str(settings.webhook_url))):
+        wrong.append(f"GATEHOUSE_WEBHOOK_URL {fault}")
+    if wrong:
+        raise SettingsError([*wrong, OPENED])
+    return providers
+
+
+def destinations_of(settings: Settings) -> Destinations:
+    return Destinations(
+        private=settings.allow_private_networks,
+        callback_ports=frozenset(settings.callback_ports),
+        redirect_hosts=frozenset(host.lower() for host in settings.redirect_hosts),
+    )
+
+
+def wire(settings: Settings, destinations: Destinations) -> httpx.AsyncBaseTransport:
+    """Straight out, or through a proxy, which then guards the addresses too."""
+    return Proxied(str(settings.egress_proxy)) if settings.egress_proxy else Wire(permits=destinations.permits)
 
 
 def keys_of(settings: Settings) -> Keys:

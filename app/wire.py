@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections import defaultdict
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from functools import partial
 from itertools import zip_longest
@@ -15,7 +15,7 @@ import httpx
 
 from app.connection import LENGTHS, Connection, Doubt, Reply
 
-Reason = Literal["refused", "dns", "tls", "timeout", "pool", "protocol"]
+Reason = Literal["refused", "dns", "tls", "timeout", "pool", "protocol", "forbidden"]
 
 _Origin = tuple[str, str, int]
 _PORTS = {"http": 80, "https": 443}
@@ -45,11 +45,19 @@ class Wire(httpx.AsyncBaseTransport):
 
     `connections` bounds the sockets of one origin, given out first come first served; an unused one is kept for `idle`
     seconds. A request's extensions may set `seconds` (the whole call: 10), `connect_seconds` (of it, for DNS, TCP and
-    TLS: 1.5) and `cap` (bytes of the answer on the wire: 2 MiB).
+    TLS: 1.5) and `cap` (bytes of the answer on the wire: 2 MiB). `permits` says which addresses may be connected to.
     """
 
-    def __init__(self, *, ssl: SSLContext | None = None, connections: int = 32, idle: float = 4.0) -> None:
+    def __init__(
+        self,
+        *,
+        ssl: SSLContext | None = None,
+        connections: int = 32,
+        idle: float = 4.0,
+        permits: Callable[[str], bool] = lambda _: True,
+    ) -> None:
         self._ssl = _verifying(ssl)
+        self._permits = permits
         self._slots: defaultdict[_Origin, asyncio.Semaphore] = defaultdict(partial(asyncio.Semaphore, connections))
         self._idle: defaultdict[_Origin, list[Connection]] = defaultdict(list)
         self._patience = idle
@@ -104,7 +112,7 @@ class Wire(httpx.AsyncBaseTransport):
     async def _opened(self, origin: _Origin, deadline: float, connect_seconds: float) -> Connection:
         until = min(deadline, asyncio.get_running_loop().time() + connect_seconds)
         async with asyncio.timeout_at(until):
-            connection = await _connect(origin, self._ssl)
+            connection = await _connect(origin, self._ssl, self._permits)
         if not connection.alive:
             raise NotSent("refused")
         return connection
@@ -147,9 +155,10 @@ class Proxied(httpx.AsyncBaseTransport):
         await self._inner.aclose()
 
 
-async def _connect(origin: _Origin, ssl: SSLContext) -> Connection:
+async def _connect(origin: _Origin, ssl: SSLContext, permits: Callable[[str], bool]) -> Connection:
     """Open a connection: the one place where a name becomes addresses, and an address a socket.
 
+    Where one of the addresses is not permitted none is tried: a name that leads astray may do so in turns.
     Another address is tried when one fails or after 250 ms; the first to succeed is taken (happy eyeballs, RFC 8305).
     """
     loop, (scheme, host, port) = asyncio.get_running_loop(), origin
@@ -157,6 +166,8 @@ async def _connect(origin: _Origin, ssl: SSLContext) -> Connection:
     families: dict[int, dict[str, None]] = {}
     for family, _, _, _, address in await loop.getaddrinfo(host, port, type=SOCK_STREAM):
         families.setdefault(family, {})[str(address[0])] = None
+    if not all(permits(address) for found in families.values() for address in found):
+        raise NotSent("forbidden")
     addresses = [address for row in zip_longest(*families.values()) for address in row if address]
 
     async def dial(turn: int, address: str) -> Connection:

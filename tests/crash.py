@@ -188,6 +188,8 @@ async def open_crash(folder: Path, database_url: str, ports: Iterable[int]) -> A
         "GATEHOUSE_API_KEYS": f"shop:write:{KEY}",
         "GATEHOUSE_SECRET_KEY": "k" * 32,
         "GATEHOUSE_DATABASE_URL": database_url,
+        "GATEHOUSE_ALLOW_PRIVATE_NETWORKS": "on",
+        "GATEHOUSE_RATE_LIMIT": "off",
         "GATEHOUSE_PROVIDER_TIMEOUT": "1",
         "GATEHOUSE_SETTLE": "1",
         "GATEHOUSE_LOG_LEVEL": "error",

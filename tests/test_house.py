@@ -293,6 +293,7 @@ PLANTS = [
     ("simulators-apart", "app/simulator/planted.py", "app.provider"),
     ("simulators-unused", "app/api/planted.py", "app.simulator"),
     ("simulators-independent", "app/simulators/planted.py", f"app.simulators.{KIND}"),
+    ("shop", "app/shop/planted.py", "app.simulator"),
     ("domain", "app/domain/planted.py", "pydantic"),
     ("sqlalchemy", "app/service/planted.py", "sqlalchemy"),
     ("fastapi", "app/service/planted.py", "fastapi"),

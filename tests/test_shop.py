@@ -435,6 +435,15 @@ async def test_a_held_answer_comes_with_what_the_service_learns(market: Market) 
     assert status(news["parts"]["status"]) == "completed"
 
 
+async def test_nothing_waits_for_a_browser_that_has_left(market: Market) -> None:
+    order_id, _ = await market.bought(BY_LIST, "sticker")
+    page = await market.order(order_id)
+    with pytest.raises(httpx.ReadTimeout):
+        await market.browser.get(f"orders/{order_id}/state?version={revision(page)}", timeout=0.3)
+    await asyncio.sleep(0.2)
+    assert not [task for task in asyncio.all_tasks() if "Order.changed" in repr(task)]
+
+
 async def test_the_page_and_the_state_show_the_same(market: Market) -> None:
     order_id, _ = await market.bought("generic")
     page = await market.order(order_id)

@@ -13,13 +13,13 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, text
 
-from app.domain.invoice import Event, Invoice, new_id
+from app.domain.invoice import Invoice
 from app.storage import migrations
 from app.storage.engine import open_engine
 from app.storage.feed import TOGETHER, EventLog
 from app.storage.store import Store
 from tests import stores
-from tests.test_store import NOW, a_pending, an_event, not_yet_committed, steps, stored
+from tests.test_store import a_pending, an_event, not_yet_committed, steps, stored
 
 pytestmark = pytest.mark.anyio
 
@@ -72,11 +72,10 @@ async def test_one_event_is_found_before_it_has_its_number(store: Store) -> None
 
 
 async def test_what_is_committed_late_is_not_skipped(postgresql_store: Store, postgresql_url: str) -> None:
-    [invoice] = await stored(postgresql_store, a_pending())
-    late = new_id("evt")
+    await stored(postgresql_store, a_pending())
     write = (
         "INSERT INTO events (id, type, invoice_id, at, data)"
-        f" VALUES ('{late}', 'invoice.updated', '{invoice.id}', 0, '{{}}')"
+        " SELECT 'evt_late', 'invoice.updated', id, 0, '' FROM invoices"
     )
     followed: list[tuple[int, str]] = []
 
@@ -94,7 +93,7 @@ async def test_what_is_committed_late_is_not_skipped(postgresql_store: Store, po
     for _ in range(3):
         await follow()
     assert [number for number, _ in followed] == [1, 2, 3, 4, 5]
-    assert [id for _, id in followed] == [*early[:3], late, early[3]]
+    assert [id for _, id in followed] == [*early[:3], "evt_late", early[3]]
     assert await read(postgresql_store) == followed
 
 
@@ -109,7 +108,9 @@ async def test_whoever_follows_while_many_write_sees_each_once(store: Store) -> 
         while len(followed) < 200:
             followed.extend(await read(store, after=len(followed), limit=7))
 
-    *written, _ = await asyncio.gather(*map(write, invoices), follow())
+    following = asyncio.create_task(follow())
+    written = await asyncio.gather(*map(write, invoices))
+    await following
     assert [number for number, _ in followed] == list(range(1, 201))
     assert {id for _, id in followed} == {id for ids in written for id in ids}
     assert await read(store) == followed
@@ -202,16 +203,14 @@ def to_the_first_schema(connection: Connection) -> None:
 
 
 def insert_old(connection: Connection, invoices: Sequence[Invoice]) -> None:
-    for invoice in invoices:
-        add = text(
-            "INSERT INTO invoices (id, provider, status, created_at, updated_at, adopted, mismatched, items, metadata,"
-            " options, asks, version, raw)"
-            " VALUES (:id, 'acme', 'pending', 0, 0, false, false, '[]', '{}', '{}', 0, 1, '')"
-        )
-        connection.execute(add, {"id": invoice.id})
-    for number in range(4):
-        event = Event(
-            id=f"evt_{number}", type="invoice.updated", invoice_id=invoices[number % 2].id, at=NOW, data=b"{}"
-        )
-        add = text("INSERT INTO events (id, type, invoice_id, at, data) VALUES (:id, :type, :invoice, 0, :data)")
-        connection.execute(add, {"id": event.id, "type": event.type, "invoice": event.invoice_id, "data": event.data})
+    """Two events of each, in turn."""
+    add_invoice = text(
+        "INSERT INTO invoices (id, provider, status, created_at, updated_at, adopted, mismatched, items, metadata,"
+        " options, asks, version, raw)"
+        " VALUES (:id, 'acme', 'pending', 0, 0, false, false, '[]', '{}', '{}', 0, 1, '')"
+    )
+    add_event = text(
+        "INSERT INTO events (id, type, invoice_id, at, data) VALUES (:id, 'invoice.updated', :invoice, 0, '')"
+    )
+    connection.execute(add_invoice, [{"id": invoice.id} for invoice in invoices])
+    connection.execute(add_event, [{"id": f"evt_{turn}", "invoice": invoices[turn % 2].id} for turn in range(4)])

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,6 +19,8 @@ from app.simulator import SandboxProtocol, create_sandbox, credentials
 
 SERVICE = "http://gatehouse.test"
 SECRET_KEY = "a-key-that-every-replica-of-a-test-has"
+# The simulators are on this machine, and tests are in a hurry.
+OPEN: dict[str, Any] = {"allow_private_networks": True, "rate_limit": "off"}
 SHOPPER = {"email": "a@example.org", "name": "A. Reader"}
 
 # A create that each kind of provider accepts.
@@ -86,19 +88,25 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(database_url: str, *, beside: World | None = None, **settings: Any) -> AsyncIterator[World]:
-    """`beside`: a replica that shares another's sandbox."""
+async def open_world(
+    database_url: str,
+    *,
+    beside: World | None = None,
+    accounts: Mapping[str, Mapping[str, str]] | None = None,
+    **settings: Any,
+) -> AsyncIterator[World]:
+    """`beside`: a replica that shares another's sandbox. `accounts` are other providers than the simulated ones."""
     clock = Hands()
     async with AsyncExitStack() as stack:
         door: list[FastAPI] = []
         inside = httpx.ASGITransport(lambda *asgi: door[0](*asgi), raise_app_exceptions=False)  # noqa: PLW0108  # it is empty yet
         knock = await stack.enter_async_context(httpx.AsyncClient(transport=inside, base_url=SERVICE))
         url = str(beside.sandbox.base_url) if beside else await stack.enter_async_context(played(knock))
-        chosen = {"provider_timeout": 2, "worker": False, "secret_key": SECRET_KEY, **settings}
+        chosen = {"provider_timeout": 2, "worker": False, "secret_key": SECRET_KEY, **OPEN, **settings}
         given = Settings(_env_file=None, database_url=database_url, **chosen)
         app = create_app(
             given,
-            provider_settings=credentials(url.rstrip("/")),
+            provider_settings=accounts or credentials(url.rstrip("/")),
             keys=sandbox_keys(given, "127.0.0.1"),
             public_url=SERVICE,
             clock=clock,

@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from app.domain.errors import CheckoutUnavailable, InvoiceFinished, RedirectFixed
+from app.domain.errors import CheckoutUnavailable, InvalidRequest, InvoiceFinished, RedirectFixed
 from app.domain.invoice import Checkout, Invoice
 from app.domain.redirects import filled
 from app.provider import Provider, Started
 from app.service.changes import told
+from app.service.destinations import Destinations
 from app.service.flights import Flights
 from app.service.records import Records
 from app.service.steps import Steps
@@ -27,10 +28,13 @@ class Visit:
 class Checkouts:
     records: Records
     steps: Steps
+    destinations: Destinations
     flights: Flights = field(default_factory=Flights)
 
     async def start(self, id: str, *, redirect_url: str | None, redirect_button_title: str | None) -> Visit:
         """`redirect_url` overrides the one from creation, where the provider takes one at checkout."""
+        if faults := list(self.destinations.faults(redirect_url=redirect_url)):
+            raise InvalidRequest(faults)
         provider, invoice = await self.steps.opened(id, "checkout")
         there = filled(redirect_url, invoice_id=invoice.id, order_id=invoice.order_id) or invoice.redirect_url
         title = redirect_button_title or invoice.redirect_button_title

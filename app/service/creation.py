@@ -22,6 +22,7 @@ from app.domain.redirects import filled
 from app.provider import Order, Provider
 from app.service.addresses import Addresses
 from app.service.changes import told
+from app.service.destinations import Destinations
 from app.service.draft import Draft
 from app.service.faults import body_pointer, faults_of
 from app.service.flights import Flights
@@ -55,6 +56,7 @@ class Creation:
     addresses: Addresses
     schedule: Schedule
     routing: Routing
+    destinations: Destinations
     flights: Flights = field(default_factory=Flights)
 
     def faults(self, draft: Draft) -> list[Fault]:
@@ -181,7 +183,11 @@ class Creation:
                 *faults_of(error, lambda path: body_pointer((*where, *path))),
                 *self._misses(provider, without),
             ]
-        return list(provider.faults(self.order(provider, self._reservation(provider, draft))))
+        order = self.order(provider, self._reservation(provider, draft))
+        return [
+            *self.destinations.faults(callback_url=draft.callback_url, redirect_url=draft.redirect_url),
+            *provider.faults(order),
+        ]
 
     def _reservation(self, provider: Provider, draft: Draft) -> Invoice:
         now, id = self.records.clock(), new_id("inv")

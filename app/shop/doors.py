@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from app.shop.forms import MINE, Wish, body_of, keeping, kept, revision_of
+from app.shop.forms import MINE, Wish, body_of, keeping, kept, left, revision_of
 from app.shop.goods import richest
 from app.shop.orders import Order
 from app.shop.pages import UNSTORED, Pages
@@ -80,7 +80,7 @@ class Doors:
     async def state(self, request: Request) -> Response:
         """As soon as there is more to see than at `version`, or else after a while."""
         order = self._known(request)
-        await self.till.wait(order, revision_of(request))
+        await self.till.wait(order, revision_of(request), left(request))
         return JSONResponse({"version": order.revision, "parts": self.pages.parts(order)}, headers=UNSTORED)
 
     async def hook(self, request: Request) -> Response:

@@ -64,6 +64,12 @@ async def body_of(request: Request, limit: int) -> bytes:
     return bytes(read)
 
 
+async def left(request: Request) -> None:
+    """Until nobody waits for its answer any longer."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
 def revision_of(request: Request) -> int:
     text = request.query_params.get("version", "0")
     if not REVISION.fullmatch(text):

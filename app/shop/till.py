@@ -1,7 +1,9 @@
 """The till: what can be bought, one invoice for every order, and how its payment goes on."""
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from app.shop.forms import Wish
 from app.shop.goods import PRODUCTS, Product, is_served, offered, sells_by_own_list
@@ -56,9 +58,9 @@ class Till:
         if order.invoice_id:
             order.learn(await self.payments.invoice(order.invoice_id))
 
-    async def wait(self, order: Order, since: int) -> None:
-        """Until the order's revision exceeds `since`, or for LONGEST_HOLD seconds."""
-        watching = {asyncio.create_task(order.changed(since))}
+    async def wait(self, order: Order, since: int, left: Coroutine[Any, Any, None]) -> None:
+        """Until the order's revision exceeds `since`, or whoever waits has `left`, or for LONGEST_HOLD seconds."""
+        watching = {asyncio.create_task(order.changed(since)), asyncio.create_task(left)}
         if order.revision <= since and order.invoice_id and not order.is_finished:
             watching.add(asyncio.create_task(self._hold(order, order.invoice_id)))
         try:
