@@ -4,6 +4,8 @@ import asyncio
 import json
 import signal
 import sys
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import msgspec
@@ -14,8 +16,10 @@ from rich.console import Console
 from starlette.applications import Starlette
 from uvicorn.supervisors import Multiprocess
 
+from app import commands, scaffold
 from app.api.keys import Keys
 from app.api.openapi import document
+from app.doctor import Finding, examine
 from app.domain.errors import Overloaded
 from app.main import accounts, addresses_of, create_app, keys_of, open_services, sandbox_keys, working
 from app.observe import configure_logging
@@ -33,6 +37,11 @@ BAD_CONFIGURATION = 78  # EX_CONFIG of sysexits.h
 
 app = typer.Typer(help="One REST API in front of many payment providers.", no_args_is_help=True, add_completion=False)
 err = Console(stderr=True)
+
+app.add_typer(commands.invoices, name="invoices")
+app.add_typer(commands.events, name="events")
+app.command(epilog=commands.EXIT_CODES)(commands.providers)
+app.command(epilog=commands.EXIT_CODES)(commands.reconcile)
 
 Host = Annotated[str, typer.Option(help="The address to listen on.")]
 Port = Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65535)]
@@ -90,10 +99,43 @@ def migrate() -> None:
 
 
 @app.command()
+def doctor(*, as_json: commands.AsJson = False) -> None:
+    """Check the settings, the store and each provider's credentials; exit 1 if something is wrong."""
+    configure_logging("error")
+    findings = asyncio.run(examined(say=not as_json))
+    if as_json:
+        print(json.dumps({"data": [asdict(finding) for finding in findings]}))  # noqa: T201
+    if any(finding.state == "wrong" for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command("new-provider")
+def new_provider(
+    name: Annotated[str, typer.Argument(help="As callers and settings will name it, in small letters.")],
+) -> None:
+    """Write a new provider's files, in a checkout: a small working example of each, to be made into the real one."""
+    try:
+        written = scaffold.write(name, Path.cwd())
+    except scaffold.NotWritten as error:
+        raise typer.BadParameter(str(error)) from None
+    for path in written:
+        print(path.relative_to(Path.cwd()))  # noqa: T201
+
+
+@app.command()
 def openapi() -> None:
     """Print the API's description, as JSON."""
     described = document(create_app(Settings(), provider_settings={}, keys=Keys(())))
     print(msgspec.json.format(msgspec.json.encode(described)).decode())  # noqa: T201
+
+
+async def examined(*, say: bool) -> list[Finding]:
+    findings = []
+    async for finding in examine():
+        findings.append(finding)
+        if say:
+            print(finding)  # noqa: T201
+    return findings
 
 
 def serve_many(settings: Settings, mode: Mode, host: str, port: int, workers: int) -> None:

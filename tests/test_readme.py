@@ -1,5 +1,6 @@
 """The README's session works as printed, against the service as `make run` starts it."""
 
+import os
 import re
 import socket
 import subprocess
@@ -63,7 +64,13 @@ def test_the_session_works_as_printed(ports: tuple[int, int]) -> None:
     for printed, port in zip(("8000", "8001"), ports, strict=True):
         script = script.replace(f"127.0.0.1:{printed}", f"127.0.0.1:{port}")
     run = subprocess.run(
-        ["/bin/bash", "-euo", "pipefail", "-c", script], capture_output=True, text=True, timeout=50, check=True
+        ["/bin/bash", "-euo", "pipefail", "-c", script],
+        cwd=README.parent,
+        env={**os.environ, "GATEHOUSE_URL": f"http://127.0.0.1:{ports[0]}", "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=True,
     )
     for (command, expected), actual in zip(turns(), run.stdout.split(MARK), strict=True):
         pattern = ".*".join(re.escape(part) for part in expected.split("…"))
