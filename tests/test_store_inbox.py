@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from app.domain.delivery import Notice
+from app.domain.delivery import Backlog, Notice
 from app.domain.invoice import Event, Invoice, Snapshot, Status
 from app.storage.engine import open_engine
 from app.storage.inbox import Inbox
@@ -111,6 +111,16 @@ async def test_what_is_settled_cannot_be_put_off(store: Store) -> None:
     await inbox.close(notice.position, None)
     await inbox.postpone(notice.position, NOW)
     assert await inbox.claim(NOW, NOW + LEASE, 9) == []
+
+
+async def test_what_is_not_settled_is_counted(store: Store) -> None:
+    inbox = Inbox(store.engine)
+    assert await inbox.backlog() == Backlog(0, None)
+    settled, _, _ = await received(
+        store, *(a_notice(number, received_at=cut(NOW) + number * SECOND) for number in range(3))
+    )
+    await inbox.close(settled.position, None)
+    assert await inbox.backlog() == Backlog(2, cut(NOW) + SECOND)
 
 
 async def test_claiming_costs_the_same_however_much_is_settled(sqlite_store: Store) -> None:

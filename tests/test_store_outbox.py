@@ -9,15 +9,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, bindparam, text
 from sqlalchemy.exc import IntegrityError
 
-from app.domain.delivery import Attempt, Delivery
+from app.domain.delivery import Attempt, Backlog, Delivery
 from app.domain.invoice import Invoice
 from app.storage.dispatch import tell
 from app.storage.engine import open_engine
-from app.storage.outbox import FAILING_FOR, FAILURES, MOST_ATTEMPTS, PROBED_EVERY, SOON, Health, Outbox
+from app.storage.outbox import FAILING_FOR, FAILURES, MOST_AT_ONCE, MOST_ATTEMPTS, PROBED_EVERY, SOON, Health, Outbox
 from app.storage.store import Store
+from app.storage.tables import Instant
 from tests import stores
 from tests.test_store import NOW, SECOND, a_pending, an_event, cut, steps
 
@@ -222,6 +223,7 @@ async def test_what_happens_later_gets_in_line(store: Store) -> None:
     [created] = await claimed(outbox)
     await happens(store, invoice, TYPES[1:2])
     assert await claimed(outbox) == []
+    assert [one.due_at for one in await outbox.of_invoice(invoice.id)] == [created.due_at, None]
     await taken(outbox, created)
     assert [one.type for one in await claimed(outbox)] == ["invoice.updated"]
 
@@ -348,6 +350,16 @@ async def test_a_success_forgets_the_failures_before_it(store: Store) -> None:
     assert set(await failing(outbox, FAILURES - 1, since=PAUSED, until=PAUSED + HOUR)) == {None}
 
 
+async def test_after_a_success_the_hour_begins_anew(store: Store) -> None:
+    await asyncio.gather(*(happened(store) for _ in range(3)))
+    outbox = Outbox(store.engine)
+    await failing(outbox, 1)
+    [delivery] = await claimed(outbox, PAUSED, limit=1)
+    await taken(outbox, delivery, PAUSED)
+    until = PAUSED + FAILING_FOR - SECOND
+    assert set(await failing(outbox, FAILURES + 1, since=PAUSED, until=until)) == {None}
+
+
 async def test_a_paused_receiver_gets_one_probe_now_and_then(store: Store) -> None:
     outbox = await paused(store)
     assert len(await outbox.page(9, state="paused")) == 6
@@ -387,6 +399,24 @@ async def test_whoever_is_back_gets_everything_at_once(store: Store) -> None:
     assert await outbox.page(9, state="paused") == []
     assert len(await claimed(outbox, PROBE + PROBED_EVERY)) == 3
     assert await outbox.receivers_due(PROBE + PROBED_EVERY) == []
+
+
+async def test_whoever_is_back_after_very_much_gets_what_one_transaction_can_carry(store: Store) -> None:
+    outbox = await paused(store, invoices=1)
+    fill = text(
+        "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < :many)"
+        " INSERT INTO deliveries"
+        " (id, event_id, invoice_id, url, receiver, state, attempts, tries, due_at, created_at)"
+        " SELECT id || n, event_id, id || n, url, receiver, state, attempts, tries, due_at + 36000000 + n, created_at"
+        " FROM deliveries, n WHERE due_at IS NOT NULL"
+    )
+    await store.engine.write(lambda connection: connection.execute(fill, {"many": MOST_AT_ONCE + 9}).rowcount)
+    [probe] = await claimed(outbox, PROBE)
+    assert await taken(outbox, probe, PROBE) == "resumed"
+    count = text("SELECT count(*) FROM deliveries WHERE state = 'pending' AND due_at = :now")
+    now = bindparam("now", PROBE, Instant)
+    due = await store.engine.read(lambda connection: connection.execute(count.bindparams(now)).scalar_one())
+    assert due == MOST_AT_ONCE + 1  # and the next of the invoice that was probed with
 
 
 async def test_what_is_under_way_when_a_receiver_is_back_is_not_sent_twice(store: Store) -> None:
@@ -437,6 +467,19 @@ async def test_what_was_delivered_can_be_delivered_again_before_what_came_later(
     assert [one.type for one in await claimed(outbox, NOW + SECOND)] == ["invoice.updated"]
 
 
+async def test_what_is_put_off_stays_so_when_one_before_it_was_delivered_again(store: Store) -> None:
+    await happened(store, TYPES[:2])
+    outbox = Outbox(store.engine)
+    [created] = await claimed(outbox)
+    await taken(outbox, created)
+    [updated] = await claimed(outbox)
+    await refused(outbox, updated, again=HOUR)
+    await outbox.redeliver(created.id, NOW)
+    [created] = await claimed(outbox)
+    await taken(outbox, created)
+    assert await claimed(outbox, NOW + HOUR - SECOND) == []
+
+
 async def test_what_is_in_line_stays_there_when_it_is_to_be_delivered_again(store: Store) -> None:
     invoice = await happened(store, TYPES[:3])
     outbox = Outbox(store.engine)
@@ -459,6 +502,17 @@ async def test_what_there_is_not_is_not_delivered_again(store: Store) -> None:
 
 
 # The log
+
+
+async def test_what_waits_is_counted_and_who_is_paused_is_named(store: Store) -> None:
+    assert (await Outbox(store.engine).backlog(), await Outbox(store.engine).paused()) == (Backlog(0, None), [])
+    outbox = await paused(store, invoices=2)
+    await happened(store, callback_url=OTHER)
+    [delivery] = await claimed(outbox, receiver=OTHER)
+    assert await outbox.backlog() == Backlog(5, cut(NOW))
+    await taken(outbox, delivery)
+    assert await outbox.backlog() == Backlog(4, cut(NOW))
+    assert await outbox.paused() == [(SHOP, cut(NOW))]
 
 
 async def test_the_log_is_newest_first_and_each_filter_finds_its_own(store: Store) -> None:

@@ -55,3 +55,11 @@ class Delivery:
     due_at: datetime | None
     created_at: datetime
     paused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How much waits, and since when the oldest of it."""
+
+    count: int
+    oldest: datetime | None

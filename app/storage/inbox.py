@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
-from sqlalchemy import BigInteger, Connection, Integer, bindparam, select, update
+from sqlalchemy import BigInteger, Connection, Integer, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from app.domain.delivery import Notice
+from app.domain.delivery import Backlog, Notice
 from app.storage.engine import Engine
 from app.storage.rows import run
 from app.storage.tables import Instant, inbox
@@ -30,6 +30,7 @@ CLAIM = update(inbox).where(inbox.c.position.in_(select(due.c.position))).values
 OPEN = update(inbox).where(inbox.c.position == AT, inbox.c.due_at.is_not(None))
 CLOSE = OPEN.values(due_at=None)
 POSTPONE = OPEN.values(due_at=UNTIL, tries=inbox.c.tries + 1)
+BACKLOG = select(func.count(), func.min(inbox.c.received_at)).where(inbox.c.due_at.is_not(None))
 OF_INVOICE = select(*WHOLE).where(inbox.c.invoice_id == bindparam("invoice")).order_by(inbox.c.position).limit(500)
 
 
@@ -71,3 +72,6 @@ class Inbox:
             return [Notice(**row._mapping) for row in connection.execute(OF_INVOICE, {"invoice": id})]  # noqa: SLF001
 
         return await self.engine.read(work)
+
+    async def backlog(self) -> Backlog:
+        return await self.engine.read(lambda connection: Backlog(*connection.execute(BACKLOG).one()))

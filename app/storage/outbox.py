@@ -28,7 +28,7 @@ from sqlalchemy import (
     update,
 )
 
-from app.domain.delivery import Attempt, Delivery, State
+from app.domain.delivery import Attempt, Backlog, Delivery, State
 from app.domain.invoice import Event
 from app.storage.engine import Engine
 from app.storage.rows import KEY, run
@@ -38,8 +38,10 @@ from app.storage.tables import Instant, deliveries, events, pending, receivers
 FAILURES = 10
 FAILING_FOR = timedelta(hours=1)
 PROBED_EVERY = timedelta(minutes=5)
-# When a receiver is back, what is due this soon comes by itself: it may be under way just now.
+# When a receiver is back, what is due this soon comes by itself: it may be under way just now. So does what is beyond
+# the number that one transaction can carry.
 SOON = timedelta(minutes=1)
+MOST_AT_ONCE = 5_000
 # Only probes of a receiver that is away for long come to more attempts than are kept.
 MOST_ATTEMPTS = 100
 
@@ -52,16 +54,13 @@ RECEIVER = bindparam("whose", type_=Text)
 PENDING: ColumnElement[str] = literal_column("'pending'")
 earlier = deliveries.alias("earlier")
 
-head_of_line = ~(
-    select(earlier.c.id)
-    .where(
-        earlier.c.invoice_id == deliveries.c.invoice_id,
-        earlier.c.state == PENDING,
-        earlier.c.position < deliveries.c.position,
-    )
-    .exists()
+# Said so that PostgreSQL, too, looks at a few rows in an index and never joins whole tables.
+first_in_line = (
+    select(func.min(earlier.c.position))
+    .where(earlier.c.invoice_id == deliveries.c.invoice_id, earlier.c.state == PENDING)
+    .scalar_subquery()
 )
-first = (pending, head_of_line)
+first = (pending, deliveries.c.position == first_in_line)
 PLAIN = ("id", "event_id", "invoice_id", "url", "receiver", "state", "attempts", "tries", "due_at", "created_at")
 PARTS = (*(deliveries.c[name] for name in PLAIN), events.c.type, receivers.c.paused)
 WHOLE = (
@@ -72,18 +71,21 @@ WHOLE = (
 
 RECEIVERS_DUE = select(receivers.c.receiver).where(
     or_(~receivers.c.paused, receivers.c.due_at <= NOW),
-    select(deliveries.c.id)
+    select(deliveries.c.position)
     .where(
         deliveries.c.receiver == receivers.c.receiver,
         deliveries.c.due_at <= case((receivers.c.paused, bindparam("ever", EVER, Instant)), else_=NOW),
         *first,
     )
-    .exists(),
+    .order_by(deliveries.c.due_at)
+    .limit(1)
+    .scalar_subquery()
+    .is_not(None),
 )
 due = (
     select(deliveries.c.position)
     .where(deliveries.c.receiver == RECEIVER, deliveries.c.due_at <= NOW, *first)
-    .order_by(deliveries.c.due_at, deliveries.c.position)
+    .order_by(deliveries.c.due_at)
     .limit(bindparam("limit", type_=Integer))
     .with_for_update(skip_locked=True)
     .cte("due")
@@ -122,14 +124,20 @@ NEXT_IN_LINE = (
 )
 CHANGE_RECEIVER = update(receivers).where(receivers.c.receiver == RECEIVER)
 PROBE_AT_ONCE = CHANGE_RECEIVER.where(receivers.c.paused)
-ALL_DUE = (
-    update(deliveries)
+put_off = (
+    select(deliveries.c.position)
     .where(deliveries.c.receiver == RECEIVER, pending, deliveries.c.due_at > bindparam("soon", type_=Instant))
-    .values(due_at=NOW)
+    .order_by(deliveries.c.due_at)
+    .limit(MOST_AT_ONCE)
 )
+ALL_DUE = update(deliveries).where(deliveries.c.position.in_(put_off)).values(due_at=NOW)
 ONE = WHOLE.where(deliveries.c.id == KEY)
 NEWEST = WHOLE.order_by(deliveries.c.created_at.desc(), deliveries.c.id.desc()).limit(bindparam("limit", type_=Integer))
 OF_INVOICE = WHOLE.where(deliveries.c.invoice_id == KEY).order_by(deliveries.c.position).limit(500)
+BACKLOG = select(func.count(), func.min(deliveries.c.created_at)).where(pending)
+PAUSED = (
+    select(receivers.c.receiver, receivers.c.failing_since).where(receivers.c.paused).order_by(receivers.c.receiver)
+)
 STATES: Mapping[str, tuple[ColumnElement[bool], ...]] = {
     "pending": (pending, ~receivers.c.paused),
     "paused": (pending, receivers.c.paused),
@@ -234,6 +242,17 @@ class Outbox:
             return delivery
 
         return await self.engine.write(work)
+
+    async def backlog(self) -> Backlog:
+        return await self.engine.read(lambda connection: Backlog(*connection.execute(BACKLOG).one()))
+
+    async def paused(self) -> list[tuple[str, datetime]]:
+        """The receivers that are only probed, and since when each has failed."""
+
+        def work(connection: Connection) -> list[tuple[str, datetime]]:
+            return [(receiver, since) for receiver, since in connection.execute(PAUSED)]
+
+        return await self.engine.read(work)
 
     async def _found(self, statement: Select[Any], values: Mapping[str, Any]) -> list[Delivery]:
         def work(connection: Connection) -> list[Delivery]:

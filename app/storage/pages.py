@@ -1,20 +1,24 @@
 """A page of invoices: which are wanted, and the statement that finds them by an index."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
 
+import msgspec
 from sqlalchemy import (
     ColumnElement,
     Integer,
     Select,
     Text,
     bindparam,
+    func,
     or_,
     select,
     tuple_,
+    type_coerce,
 )
 
 from app.domain.invoice import Status
@@ -75,3 +79,18 @@ def page_of(filters: frozenset[str]) -> Select[Any]:
             by = EQUAL[name] if telling in (name, None) else [sifting(column) for column in EQUAL[name]]
             page = page.where(or_(*(column == bindparam(name, type_=column.type) for column in by)))
     return page
+
+
+# Nobody is found by an e-mail address among more than the newest so many.
+SEARCHED = 10_000
+latest = select(invoices.c.id).order_by(invoices.c.created_at.desc(), invoices.c.id.desc()).limit(SEARCHED)
+BY_EMAIL = NEWEST.where(
+    invoices.c.id.in_(latest),
+    func.lower(type_coerce(invoices.c.customer, Text)).like(bindparam("like", type_=Text), escape="^"),
+)
+
+
+def having_email(email: str) -> str:
+    """The pattern of a customer, as JSON in small letters, who has this e-mail address."""
+    field = f'"email":{msgspec.json.encode(email.lower()).decode()}'
+    return f"%{WILD.sub(r'^\g<0>', field)}%"

@@ -25,7 +25,7 @@ from app.storage.idempotency import IdempotencyKey, Kept
 from app.storage.inbox import CLOSE
 from app.storage.intake import TOGETHER, Intake
 from app.storage.migrations import standing, upgrade
-from app.storage.pages import BETWEEN, EQUAL, Query, page_of
+from app.storage.pages import BETWEEN, BY_EMAIL, EQUAL, Query, having_email, page_of
 from app.storage.rows import (
     ADD,
     CHANGE,
@@ -307,6 +307,11 @@ class Store:
         if query.after is not None:
             values["after_at"], values["after_id"] = values.pop("after")
         return await self.engine.read(partial(invoices_of, statement=page_of(frozenset(wanted)), values=values))
+
+    async def by_email(self, email: str, limit: int, now: datetime) -> list[Invoice]:
+        """The newest of a customer with that e-mail address, in letters of any size."""
+        values = {"like": having_email(email), "limit": limit, "now": now}
+        return await self.engine.read(partial(invoices_of, statement=BY_EMAIL, values=values))
 
     async def adopt(
         self,
