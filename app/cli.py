@@ -14,9 +14,8 @@ import uvicorn
 from pydantic import SecretStr
 from rich.console import Console
 from starlette.applications import Starlette
-from uvicorn.supervisors import Multiprocess
 
-from app import commands, scaffold
+from app import commands, scaffold, terminal
 from app.api.keys import Keys
 from app.api.openapi import document
 from app.doctor import Finding, examine
@@ -24,7 +23,7 @@ from app.domain.errors import Overloaded
 from app.main import accounts, addresses_of, create_app, keys_of, open_services, sandbox_keys, working
 from app.observe import configure_logging
 from app.providers import WrongSettings, kinds
-from app.server import Beside, Draining, configured
+from app.server import Beside, Draining, Workers, configured
 from app.settings import SANDBOX_KEY, SANDBOX_WEBHOOK_SECRET, Mode, Settings, SettingsError, load
 from app.shop import create_shop
 from app.simulator import SandboxProtocol, create_sandbox, credentials
@@ -34,6 +33,8 @@ from app.storage.failures import StoreUnusable
 from app.storage.store import Store
 
 BAD_CONFIGURATION = 78  # EX_CONFIG of sysexits.h
+
+COLOURS = {"good": "green", "doubtful": "yellow", "wrong": "red"}
 
 app = typer.Typer(help="One REST API in front of many payment providers.", no_args_is_help=True, add_completion=False)
 err = Console(stderr=True)
@@ -102,10 +103,11 @@ def migrate() -> None:
 def doctor(*, as_json: commands.AsJson = False) -> None:
     """Check the settings, the store and each provider's credentials; exit 1 if something is wrong."""
     configure_logging("error")
-    findings = asyncio.run(examined(say=not as_json))
+    findings = asyncio.run(examined(quiet=as_json))
+    wrong = any(finding.state == "wrong" for finding in findings)
     if as_json:
-        print(json.dumps({"data": [asdict(finding) for finding in findings]}))  # noqa: T201
-    if any(finding.state == "wrong" for finding in findings):
+        terminal.document({"healthy": not wrong, "data": [asdict(finding) for finding in findings]})
+    if wrong:
         raise typer.Exit(1)
 
 
@@ -129,12 +131,13 @@ def openapi() -> None:
     print(msgspec.json.format(msgspec.json.encode(described)).decode())  # noqa: T201
 
 
-async def examined(*, say: bool) -> list[Finding]:
+async def examined(*, quiet: bool) -> list[Finding]:
+    """Each is told as soon as it is known."""
     findings = []
     async for finding in examine():
         findings.append(finding)
-        if say:
-            print(finding)  # noqa: T201
+        if not quiet:
+            terminal.say(str(finding), COLOURS[finding.state])
     return findings
 
 
@@ -142,8 +145,10 @@ def serve_many(settings: Settings, mode: Mode, host: str, port: int, workers: in
     """Every process makes its own service from the same environment, and all listen on one socket."""
     if mode is Mode.SANDBOX or settings.database_url.startswith("sqlite"):
         stop("--workers: the sandbox and SQLite serve one process; set GATEHOUSE_DATABASE_URL to postgresql://…")
-    config = configured("app.main:from_environment", host, port, workers=workers)
-    Multiprocess(config, sockets=[config.bind_socket()]).run()
+    create_app(settings, provider_settings=settings.providers, keys=keys_of(settings))  # says what is wrong, once
+    before, during = settings.drain
+    service = "app.main:from_environment"
+    Workers(configured(service, host, port, workers=workers, timeout_graceful_shutdown=round(during)), before).run()
 
 
 async def prepare(database_url: str, *, migrating: bool) -> None:

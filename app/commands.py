@@ -1,36 +1,39 @@
-"""The API from a terminal: tables for people, `--json` for scripts, exit codes that mean something."""
+"""The API from a terminal: a command for each of its calls, and exit codes that mean something."""
 
-import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from secrets import token_hex
 from typing import Annotated, Any, NoReturn, ParamSpec
+from urllib.parse import quote
 
+import msgspec
 import typer
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
 
-from app.client import Client, Refused, Unreachable
+from app import terminal
+from app.client import PAGE, Client, Refused, Unanswered
 from app.settings import LOOPBACK, SANDBOX_KEY, SettingsError, load
+from app.terminal import say
 
 P = ParamSpec("P")
 
-err = Console(stderr=True, soft_wrap=True)
-# What is piped elsewhere is cut nowhere.
-WIDE = 1000
-
-EXIT_CODES = "Exit codes: 0 done, 1 refused, 2 usage, 3 not reachable, 4 it is not known what happened, 78 settings."
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 refused, 2 wrong usage, 3 the service cannot be reached, "
+    "4 it may be done all the same (try again with the same key), 78 a setting is wrong."
+)
 UNFINISHED = ("pending", "processing", "partially_paid", "unknown")
+FIELDS = ("field", "value")
 COLUMNS = ("id", "provider", "status", "amount", "currency", "order_id", "created_at")
-FOLLOWED_SECONDS = 20
+# Seconds: of one call that follows the events, and between one that told none and the next.
+FOLLOWED, PAUSE = 20, 0.5
 
 invoices = typer.Typer(
     help="Create, list and read invoices, and start their checkout.", no_args_is_help=True, epilog=EXIT_CODES
 )
-events = typer.Typer(help="What happened.", no_args_is_help=True, epilog=EXIT_CODES)
+events = typer.Typer(help="What happens to invoices.", no_args_is_help=True, epilog=EXIT_CODES)
 
 AsJson = Annotated[bool, typer.Option("--json", help="The API's own JSON.")]
 Id = Annotated[str, typer.Argument(help="The invoice's id.")]
@@ -44,60 +47,48 @@ def told(command: Callable[P, None]) -> Callable[P, None]:
         try:
             command(*args, **kwargs)
         except Refused as error:
-            tell(error.problem)
+            terminal.problem(error.problem)
             raise typer.Exit(error.code) from None
-        except Unreachable as error:
-            err.print(str(error), style="red", highlight=False, markup=False)
+        except Unanswered as error:
+            say(str(error), "red", aside=True)
             raise typer.Exit(error.code) from None
 
     return guarded
 
 
-def tell(problem: Mapping[str, Any]) -> None:
-    err.print(f"{problem.get('title')} ({problem.get('code')})", style="red", highlight=False, markup=False)
-    lines = [problem.get("detail"), *(f"{fault['pointer']} {fault['message']}" for fault in problem.get("errors", []))]
-    said = (problem.get("provider") or {}).get("message")
-    lines += [f"the provider said: {said}"] if said else []
-    lines += [f"{name}: {problem[name]}" for name in ("invoice_id", "request_id") if problem.get(name)]
-    for line in filter(None, lines):
-        err.print(f"  {line}", highlight=False, markup=False)
-
-
 def client() -> Client:
     """To GATEHOUSE_URL with GATEHOUSE_KEY; on this machine, without a key, with the sandbox's."""
     settings = load()
-    if settings.key:
-        return Client.to(str(settings.url), settings.key.get_secret_value())
-    if settings.url.host not in LOOPBACK:
+    here = (settings.url.host or "").strip("[]") in LOOPBACK
+    if settings.key is None and not here:
         raise SettingsError(["GATEHOUSE_KEY is missing: the API key for GATEHOUSE_URL"])
-    return Client.to(str(settings.url), SANDBOX_KEY)
+    key = settings.key.get_secret_value() if settings.key else SANDBOX_KEY
+    return Client.to(str(settings.url), key, direct=here)
 
 
-def show(document: Any, rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
+def show(document: Any, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
     """A table of the columns, or the whole as JSON."""
     if as_json:
-        print(json.dumps(document, ensure_ascii=False))  # noqa: T201
-        return
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, no_wrap=True)
-    for row in rows:
-        table.add_row(*("-" if row.get(column) is None else str(row[column]) for column in columns))
-    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+        terminal.document(document)
+    else:
+        terminal.table(rows, columns)
+
+
+def at(id: str) -> str:
+    return f"/v1/invoices/{quote(id, safe='')}"
 
 
 def pairs(given: Sequence[str], option: str) -> dict[str, str]:
-    found = dict(each.partition("=")[::2] for each in given)
     if any("=" not in each for each in given):
         usage(f"{option} takes name=value")
-    return found
+    return dict(each.partition("=")[::2] for each in given)
 
 
 def worth(text: str) -> Any:
-    """A JSON value where it is one, else the text."""
+    """A JSON value where it is one, but no fraction, else the text."""
     try:
-        return json.loads(text)
-    except ValueError:
+        return msgspec.json.Decoder(float_hook=str).decode(text)
+    except (ValueError, RecursionError):
         return text
 
 
@@ -139,16 +130,22 @@ def create(
     }
     given = {name: value for name, value in body.items() if value is not None}
     key = idempotency_key or token_hex(16)
+    if idempotency_key is None:
+        say(f"Idempotency-Key: {key}", aside=True)
     with client() as api:
-        try:
-            invoice = api.post("/v1/invoices", {**document(from_json), **given}, key)
-        except (Refused, Unreachable) as error:
-            if isinstance(error, Unreachable) or error.problem.get("retryable"):
-                err.print(f"To try again: --idempotency-key {key}", highlight=False, markup=False)
-            raise
+        invoice = created(api, {**written(from_json), **given}, key)
     show(invoice, [invoice], COLUMNS, as_json=as_json)
-    if not as_json:
-        print(f"pay at {invoice.get('pay_url')}")  # noqa: T201
+    if not as_json and invoice.get("pay_url"):
+        say(f"The shopper pays at {invoice['pay_url']}")
+
+
+def created(api: Client, body: Mapping[str, Any], key: str) -> dict[str, Any]:
+    try:
+        return api.post("/v1/invoices", body, key)
+    except (Refused, Unanswered) as error:
+        if isinstance(error, Unanswered) or error.problem.get("retryable"):
+            say(f"To try again: --idempotency-key {key}", aside=True)
+        raise
 
 
 def item(text: str) -> dict[str, Any]:
@@ -158,41 +155,66 @@ def item(text: str) -> dict[str, Any]:
     return {"variant_id": variant, "quantity": int(quantity or 1)}
 
 
-def document(path: Path | None) -> dict[str, Any]:
+def written(path: Path | None) -> dict[str, Any]:
+    """The request in a file, or from standard input; none is empty."""
     if path is None:
         return {}
     try:
-        found = json.loads(sys.stdin.read() if str(path) == "-" else path.read_text())
-    except (OSError, ValueError) as error:
+        return msgspec.json.decode(sys.stdin.read() if str(path) == "-" else path.read_text(), type=dict[str, Any])
+    except (OSError, ValueError, RecursionError) as error:
         usage(f"--from-json: {error}")
-    if not isinstance(found, dict):
-        usage("--from-json: must be a JSON object")
-    return found
 
 
 @invoices.command("list", epilog=EXIT_CODES)
 @told
 def list_(
     provider: Annotated[str | None, typer.Option()] = None,
-    status: Annotated[str | None, typer.Option()] = None,
+    status: Annotated[str | None, typer.Option(help="As pending or unknown.")] = None,
     order_id: Annotated[str | None, typer.Option()] = None,
     provider_invoice_id: Annotated[str | None, typer.Option()] = None,
+    created_after: Annotated[str | None, typer.Option(help="As 2026-01-31T00:00:00Z.")] = None,
+    created_before: Annotated[str | None, typer.Option(help="As 2026-01-31T00:00:00Z.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100)] = 20,
+    cursor: Annotated[str | None, typer.Option(help="Go on from here.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every page.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """List invoices, newest first."""
-    query = {"provider": provider, "status": status, "order_id": order_id, "provider_invoice_id": provider_invoice_id}
+    query = {
+        "provider": provider,
+        "status": status,
+        "order_id": order_id,
+        "provider_invoice_id": provider_invoice_id,
+        "created_after": created_after,
+        "created_before": created_before,
+        "cursor": cursor,
+    }
     with client() as api:
-        page = (
-            {"data": list(api.every("/v1/invoices", **query))}
-            if every
-            else api.get("/v1/invoices", limit=limit, **query)
-        )
+        page = whole(api, query, quiet=as_json) if every else api.get("/v1/invoices", limit=limit, **query)
     show(page, page["data"], COLUMNS, as_json=as_json)
-    if not as_json and page.get("partial"):
+    if not as_json:
+        beneath(page)
+
+
+def whole(api: Client, query: Mapping[str, Any], *, quiet: bool) -> dict[str, Any]:
+    """Every page as one, of which the first says who was asked."""
+    pages = []
+    with terminal.counting(hidden=quiet) as progress:
+        task = progress.add_task("Reading", total=None)
+        for page in api.pages("/v1/invoices", **query):
+            pages.append(page)
+            progress.advance(task, len(page["data"]))
+    found = [invoice for page in pages for invoice in page["data"]]
+    return {**pages[0], "data": found, "next_cursor": None, "has_more": False}
+
+
+def beneath(page: Mapping[str, Any]) -> None:
+    """What a reader of the table must know, too."""
+    if page["partial"]:
         away = ", ".join(source["provider"] for source in page["sources"] if source["state"] == "failed")
-        err.print(f"Could not be asked just now: {away}", style="yellow", highlight=False, markup=False)
+        say(f"Could not be asked just now: {away}", "yellow", aside=True)
+    if page["has_more"]:
+        say(f"There are more: --cursor {page['next_cursor']}, or --all", aside=True)
 
 
 @invoices.command("get", epilog=EXIT_CODES)
@@ -205,12 +227,8 @@ def get(
 ) -> None:
     """Read one invoice."""
     with client() as api:
-        invoice = api.get(f"/v1/invoices/{id}", wait=wait, refresh="true" if refresh else None)
-    rows = [
-        {"field": name, "": value if isinstance(value, str | int) else json.dumps(value)}
-        for name, value in invoice.items()
-    ]
-    show(invoice, rows, ("field", ""), as_json=as_json)
+        invoice = api.get(at(id), wait=wait, refresh="true" if refresh else None)
+    show(invoice, [{"field": name, "value": value} for name, value in invoice.items()], FIELDS, as_json=as_json)
 
 
 @invoices.command("checkout", epilog=EXIT_CODES)
@@ -222,11 +240,11 @@ def checkout(
 ) -> None:
     """Start or resume its checkout, and print where the shopper pays."""
     with client() as api:
-        visit = api.post(f"/v1/invoices/{id}/checkout", {"redirect_url": redirect_url} if redirect_url else {})
+        visit = api.post(f"{at(id)}/checkout", {"redirect_url": redirect_url} if redirect_url else {})
     if as_json:
-        show(visit, [], (), as_json=True)
+        terminal.document(visit)
     else:
-        print(visit["url"] or visit["message"] or visit["outcome"])  # noqa: T201
+        say(visit["url"] or visit["message"] or visit["outcome"])
 
 
 @told
@@ -236,9 +254,8 @@ def providers(as_json: AsJson = False) -> None:
         sheets = api.get("/v1/providers")
     rows = [
         {
-            "name": sheet["name"],
-            "kind": sheet["kind"],
-            "state": sheet["health"]["state"],
+            **sheet,
+            **sheet["health"],
             "p50 ms": sheet["health"]["p50_ms"],
             "errors": sheet["health"]["error_rate"],
             "can": " ".join(name for name, able in sheet["operations"].items() if able),
@@ -257,32 +274,41 @@ def tail(
     from_start: Annotated[bool, typer.Option(help="Tell what has happened so far, too.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Follow the events until interrupted."""
-    query = {"type": type, "invoice_id": invoice}
-    with client() as api:
-        place = cursor if cursor or from_start else end_of(api)
+    """Follow the events until interrupted, one line each."""
+    if cursor and from_start:
+        usage("--cursor and --from-start contradict each other")
+    query, place = {"type": type, "invoice_id": invoice}, cursor
+    with client() as api, suppress(KeyboardInterrupt):
         try:
-            while True:
-                page = api.get("/v1/events", cursor=place, wait=FOLLOWED_SECONDS, limit=100, **query)
+            place = place if cursor or from_start else end_of(api, query)
+            for page in followed(api, place, query):
                 for event in page["data"]:
-                    print(json.dumps(event) if as_json else line(event), flush=True)  # noqa: T201
+                    terminal.document(event) if as_json else say(line(event))
                 place = page["next_cursor"]
-        except KeyboardInterrupt:
-            err.print(f"To go on: --cursor {place}", highlight=False, markup=False)
+        finally:
+            if place:
+                say(f"To go on: --cursor {place}", aside=True)
 
 
-def end_of(api: Client) -> str:
+def end_of(api: Client, query: Mapping[str, Any]) -> str:
     """Where the feed ends just now."""
-    page = api.get("/v1/events", limit=100)
-    while page["has_more"]:
-        page = api.get("/v1/events", cursor=page["next_cursor"], limit=100)
-    place: str = page["next_cursor"]
+    *_, last = api.pages("/v1/events", **query)
+    place: str = last["next_cursor"]
     return place
+
+
+def followed(api: Client, place: str | None, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    while True:
+        page = api.get("/v1/events", cursor=place, wait=FOLLOWED, limit=PAGE, **query)
+        yield page
+        place = page["next_cursor"]
+        if not page["data"]:
+            time.sleep(PAUSE)
 
 
 def line(event: Mapping[str, Any]) -> str:
     data = event["data"]
-    money = f"{data['amount']} {data['currency']}" if data.get("amount") else "-"
+    money = f"{data['amount']} {data['currency']}" if data["amount"] else "-"
     return f"{event['timestamp']}  {event['type']:<24}  {event['invoice_id']}  {data['provider']}  {money}"
 
 
@@ -294,19 +320,30 @@ def reconcile(
     """Ask the providers about every unfinished invoice now; exit 1 if some could not be asked."""
     if not every:
         usage("--all says that every unfinished invoice is meant")
-    changed, failed = 0, 0
-    with client() as api:
-        found = [one for status in UNFINISHED for one in api.every("/v1/invoices", status=status)]
-        with Progress(console=err, disable=as_json, transient=True) as progress:
-            for before in progress.track(found, description="Asking"):
-                try:
-                    now = api.get(f"/v1/invoices/{before['id']}", refresh="true")
-                except Refused as error:
-                    failed += 1
-                    tell(error.problem)
-                    continue
-                changed += now["version"] > before["version"]
-    summary = {"asked": len(found), "changed": changed, "failed": failed}
+    asked = changed = failed = 0
+    with client() as api, terminal.counting(hidden=as_json) as progress:
+        for before in progress.track(unfinished(api), description="Asking"):
+            now = asked_about(api, before["id"])
+            asked += 1
+            failed += now is None
+            changed += now is not None and now["version"] > before["version"]
+    summary = {"asked": asked, "changed": changed, "failed": failed}
     show(summary, [summary], tuple(summary), as_json=as_json)
     if failed:
         raise typer.Exit(1)
+
+
+def unfinished(api: Client) -> list[dict[str, Any]]:
+    """Each once, whatever it becomes meanwhile."""
+    pages = (page for status in UNFINISHED for page in api.pages("/v1/invoices", status=status))
+    return list({invoice["id"]: invoice for page in pages for invoice in page["data"]}.values())
+
+
+def asked_about(api: Client, id: str) -> dict[str, Any] | None:
+    """None where the provider could not be asked, which is told."""
+    try:
+        return api.get(at(id), refresh="true")
+    except Refused as error:
+        say(id, aside=True)
+        terminal.problem(error.problem)
+        return None

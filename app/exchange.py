@@ -12,15 +12,18 @@ anything, after a write in this flow   OutcomeUnknown       OutcomeUnknown: step
 
 import asyncio
 import random
+import re
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar, cast
 
 import httpx
+import msgspec
 import structlog
+from pydantic import SecretStr
 
 from app.domain.errors import (
     Complaint,
@@ -37,6 +40,7 @@ from app.domain.errors import (
 )
 from app.domain.invoice import Snapshot
 from app.lane import Full, Lane, Resting
+from app.observe import Figures, discreet, traceparent, upstream
 from app.provider import Answer, Call, Flow, Provider, Started
 from app.wire import MaybeSent, NotSent
 
@@ -50,9 +54,18 @@ LONGEST_RETRY_AFTER = 60
 STOPPED_BY_A_PAUSE = frozenset({"create", "checkout"})
 PAUSED_SECONDS = 30
 LONG_ANSWER = 256 * 1024
+LONGEST_WORD = 60
+MOST_WORDS = 5
+SHORTEST_SECRET = 8
 
 # No database keeps it in a text, and no money may hang on that.
 NUL, INSTEAD_OF_NUL = rb"\u0000", rb"\ufffd"
+
+# What a failed reading names: a place in the answer or a missing field, and never what was there.
+PLACE = re.compile(r"`(\$[^`]*)`$")
+MISSING = re.compile(r"missing required field `(\w+)`")
+FIELD = re.compile(r"[A-Za-z]\w{0,39}", re.ASCII)
+
 DOWN = (Unavailable, TimedOut, Faulty, OutcomeUnknown)
 
 READ_STATUS: Mapping[int, type[ProviderError]] = {
@@ -63,7 +76,7 @@ READ_STATUS: Mapping[int, type[ProviderError]] = {
     429: Throttled,
 }
 WRITE_STATUS: Mapping[int, type[ProviderError]] = {**READ_STATUS, 408: OutcomeUnknown}
-READ_CLASS: Mapping[int, type[ProviderError]] = {3: Unreadable, 4: Rejected, 5: Faulty}
+READ_CLASS: Mapping[int, type[ProviderError]] = {4: Rejected, 5: Faulty}
 WRITE_CLASS: Mapping[int, type[ProviderError]] = {4: Rejected}
 READ_WIRE: Mapping[str, type[ProviderError]] = {"timeout": TimedOut, "closed": Faulty}
 
@@ -102,10 +115,11 @@ class Trip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """Carries flows out over HTTP; whoever listens hears of every call."""
+    """Carries flows out over HTTP; whoever listens hears of every call, and `figures` count it."""
 
     wire: httpx.AsyncBaseTransport
     listener: Callable[[Heard], None] = lambda _: None
+    figures: Figures = field(default_factory=Figures)
     clock: Callable[[], float] = time.monotonic
     lanes: dict[str, Lane] = field(default_factory=dict)
 
@@ -117,15 +131,22 @@ class Exchange:
         trip = Trip(provider=provider, operation=operation, ends=self.clock() + provider.timeout, about=about)
         if operation in STOPPED_BY_A_PAUSE and self.lane(provider).paused:
             raise self._refused(trip, "is paused by an operator", PAUSED_SECONDS)
+        try:
+            return await self._flown(trip, flow)
+        except ProviderError as error:
+            error.complaint = discreetly(provider, error.complaint)
+            raise
+
+    async def _flown(self, trip: Trip, flow: Flow[T]) -> T:
         answer: Answer | None = None
         for _ in range(MOST_CALLS + 1):
             try:
                 call, result = await advanced(flow, answer)
             except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
-                self.lane(provider).drift += 1
-                raise self._unreadable(trip, f"gave an answer to {operation} that makes no sense") from error
+                self._drifted(trip, [place_of(error)])
+                raise self._unreadable(trip, f"gave an answer to {trip.operation} that makes no sense") from error
             if call is None:
-                self.lane(provider).drift += strange_words(result)
+                self._drifted(trip, list(strange_words(result)))
                 return cast("T", result)
             answer = await self._ask(trip, call)
         raise RuntimeError(f"a flow may send {MOST_CALLS} calls, not more")
@@ -148,8 +169,11 @@ class Exchange:
         lane, began = self.lane(trip.provider), self.clock()
         try:
             async with lane.seat(trip.ends - began):
-                answer = await self._exchanged(trip, call)
-                took = (self.clock() - began) * 1000
+                seated = self.clock()
+                self.figures.waited(trip.provider.name, seated - began)
+                with upstream():
+                    answer = await self._exchanged(trip, call)
+                took = (self.clock() - seated) * 1000
                 if isinstance(answer, DOWN):
                     lane.failed(took, answer.code)
                 else:
@@ -157,6 +181,7 @@ class Exchange:
         except Resting as error:
             raise self._refused(trip, "has been failing and is given a rest", int(error.seconds + 1)) from error
         except Full as error:
+            self.figures.waited(trip.provider.name, self.clock() - began)
             raise self._refused(trip, "has as many calls under way as it may have", 1) from error
         self._tell(trip, call, answer, took)
         if isinstance(answer, ProviderError):
@@ -167,7 +192,7 @@ class Exchange:
     async def _exchanged(self, trip: Trip, call: Call) -> Answer | ProviderError:
         """The answer, or the error that names what happened instead of a usable one."""
         extensions = {"seconds": max(trip.ends - self.clock(), 0.001), "cap": call.cap}
-        headers = [*call.headers.items(), *call.credentials.items()]
+        headers = [*call.headers.items(), *call.credentials.items(), *traced()]
         request = httpx.Request(call.method, call.url, headers=headers, content=call.body, extensions=extensions)
         try:
             response = await self.wire.handle_async_request(request)
@@ -193,8 +218,12 @@ class Exchange:
         return error(f"{trip.provider.name} gave no usable answer ({why}).", provider=trip.provider.name)
 
     def _failure(self, trip: Trip, call: Call, answer: Answer) -> ProviderError:
+        complaint = complaint_of(trip.provider, answer)
+        if answer.body and complaint == Complaint(http_status=answer.status) and speaks(trip.provider):
+            self._drifted(trip, [f"error {answer.status}"])
         by_status, by_class = (WRITE_STATUS, WRITE_CLASS) if call.writes else (READ_STATUS, READ_CLASS)
-        error = by_status.get(answer.status) or by_class.get(answer.status // 100, OutcomeUnknown)
+        odd = OutcomeUnknown if call.writes else Unreadable
+        error = by_status.get(answer.status) or by_class.get(answer.status // 100, odd)
         if trip.wrote:
             error = OutcomeUnknown
         elif error is ProviderNotFound and trip.operation == "create":
@@ -202,7 +231,7 @@ class Exchange:
         return error(
             f"{trip.provider.name} answered {answer.status} to {trip.operation}.",
             provider=trip.provider.name,
-            complaint=complaint_of(trip.provider, answer),
+            complaint=complaint,
             retry_after=seconds_of(answer.headers.get("retry-after"), default=1 if error.retryable else None),
         )
 
@@ -229,9 +258,10 @@ class Exchange:
             outcome=answer.code if isinstance(answer, ProviderError) else "ok",
             ms=round(ms, 1),
             request=call.body,
-            answer=None if isinstance(answer, ProviderError) else answer.body,
+            answer=None if isinstance(answer, ProviderError) else masked(trip.provider, answer.body),
         )
         self.listener(heard)
+        self.figures.called(heard.provider, heard.operation, heard.outcome, ms / 1000)
         log.info(
             "provider.answered",
             invoice_id=heard.about,
@@ -244,6 +274,16 @@ class Exchange:
             outcome=heard.outcome,
             ms=heard.ms,
         )
+
+    def _drifted(self, trip: Trip, found: Sequence[str]) -> None:
+        """A provider has said what we don't know: each is a status word, a place in an answer, or a failed status."""
+        if found:
+            name = trip.provider.name
+            self.lane(trip.provider).drift += len(found)
+            self.figures.drifted(name, len(found))
+            log.warning(
+                "provider.drifted", provider=name, operation=trip.operation, what=sorted(set(found))[:MOST_WORDS]
+            )
 
 
 async def advanced(flow: Flow[T], answer: Answer | None) -> tuple[Call | None, T | None]:
@@ -260,17 +300,34 @@ def step(flow: Flow[T], answer: Answer | None) -> tuple[Call | None, T | None]:
         return None, done.value
 
 
-def strange_words(result: object) -> int:
-    """How many status words in what a flow found are none that we know."""
+def strange_words(result: object) -> Iterator[str]:
+    """The status words in what a flow found that are none that we know."""
     match result:
-        case Snapshot(status=None, word=str()):
-            return 1
+        case Snapshot(status=None, word=str(word)):
+            yield word[:LONGEST_WORD]
         case Started(snapshot=snapshot):
-            return strange_words(snapshot)
+            yield from strange_words(snapshot)
         case list() | tuple():
-            return sum(map(strange_words, result))
-        case _:
-            return 0
+            for each in result:
+                yield from strange_words(each)
+
+
+def place_of(error: Exception) -> str:
+    """Where in an answer something is missing or of another type; else, the kind of the error."""
+    match error:
+        case msgspec.ValidationError():
+            text = str(error)
+            place, missing = PLACE.search(text), MISSING.search(text)
+            return ".".join([place[1] if place else "$", *(missing.groups() if missing else ())])
+        case KeyError(args=(str(name),)) if FIELD.fullmatch(name):
+            return f"$.{name}"
+    return type(error).__name__
+
+
+def traced() -> list[tuple[str, str]]:
+    """The header that lets a provider's logs be found by our caller's trace."""
+    found = traceparent()
+    return [("traceparent", found)] if found else []
 
 
 def caused(error: ProviderError, cause: Exception) -> ProviderError:
@@ -285,6 +342,35 @@ def complaint_of(provider: Provider, answer: Answer) -> Complaint:
         return Complaint(http_status=answer.status)
 
 
+def speaks(provider: Provider) -> bool:
+    """Whether the form of its errors is known at all."""
+    return type(provider).complaint is not Provider.complaint
+
+
+def discreetly(provider: Provider, said: Complaint) -> Complaint:
+    """As our callers may be told it."""
+    code, message = (
+        None if text is None else discreet(masked(provider, text.encode(errors="replace")).decode())
+        for text in (said.code, said.message)
+    )
+    return replace(said, code=code, message=message)
+
+
+def masked(provider: Provider, body: bytes) -> bytes:
+    """Without our own credentials, which a provider may repeat."""
+    for secret in secrets_of(provider):
+        body = body.replace(secret.encode(), b"[redacted]")
+    return body
+
+
+def secrets_of(provider: Provider) -> Iterator[str]:
+    """Those that are long enough to be told from an ordinary word."""
+    for _, held in provider:
+        for each in held if isinstance(held, tuple) else (held,):
+            if isinstance(each, SecretStr) and len(each) >= SHORTEST_SECRET:
+                yield each.get_secret_value()
+
+
 def seconds_of(retry_after: str | None, *, default: D, longest: int = LONGEST_RETRY_AFTER) -> int | D:
     """Retry-After in whole seconds, from either of its forms, not too many; the default where it makes no sense."""
     if retry_after is None:
@@ -293,6 +379,6 @@ def seconds_of(retry_after: str | None, *, default: D, longest: int = LONGEST_RE
         return min(int(retry_after[:6]), longest)
     try:
         wait = parsedate_to_datetime(retry_after) - datetime.now(UTC)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return default
     return min(max(int(wait.total_seconds()), 1), longest)

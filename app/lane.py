@@ -101,6 +101,7 @@ class Lane:
     last_success_at: datetime | None = None
     last_error: str | None = None
     drift: int = 0
+    under_way: int = 0
     paused: bool = False
 
     @property
@@ -117,9 +118,11 @@ class Lane:
         probe = self.circuit.enter()
         try:
             await self._sit(seconds)
+            self.under_way += 1
             try:
                 yield
             finally:
+                self.under_way -= 1
                 self.seats.release()
         finally:
             self.circuit.left(probe=probe)

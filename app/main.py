@@ -11,13 +11,19 @@ from typing import Any
 
 import httpx
 from fastapi import FastAPI
+from limits.aio.storage import RedisStorage
+from limits.errors import ConfigurationError
 from pydantic import SecretStr
 
-from app import api
+from app import api, ops
+from app.api.bodies import read
+from app.api.buckets import Buckets, Meter, Policy, Shared
 from app.api.keys import Key, Keys, Role
+from app.api.limits import Limits
+from app.api.problems import status_of
 from app.domain.errors import Overloaded
 from app.exchange import Exchange
-from app.observe import configure_logging
+from app.observe import Figures, configure_logging
 from app.provider import Provider
 from app.providers import build
 from app.service.addresses import Addresses
@@ -26,7 +32,7 @@ from app.service.checkouts import Checkouts
 from app.service.clock import Clock, Ticks, utc_now
 from app.service.creation import GRACE, Creation
 from app.service.deliveries import Deliveries
-from app.service.destinations import PRIVATE, Destinations
+from app.service.destinations import Destinations
 from app.service.feed import Feed
 from app.service.hints import Hints
 from app.service.history import History
@@ -35,27 +41,31 @@ from app.service.invoices import Invoices
 from app.service.listing import Listing
 from app.service.notifications import Notifications
 from app.service.operators import Operators
-from app.service.pauses import Pauses
+from app.service.pauses import OBEY_EVERY_SECONDS, Pauses
 from app.service.reconcile import Reconcile
 from app.service.records import Records
 from app.service.recovery import Recovery
+from app.service.retention import Retention
 from app.service.routing import Routing, Rule
 from app.service.schedule import Schedule
 from app.service.search import Search
 from app.service.services import Services
 from app.service.steps import Steps
-from app.service.traces import Traces
-from app.service.watch import Watch
+from app.service.traces import KEEP_EVERY_SECONDS, Traces
+from app.service.watch import LOOK_EVERY_SECONDS, Watch
 from app.settings import LOOPBACK, SANDBOX_KEY, Settings, SettingsError, load
 from app.storage.engine import Engine, open_engine
 from app.storage.feed import EventLog
 from app.storage.inbox import Inbox
 from app.storage.journal import Journal
 from app.storage.outbox import Outbox
+from app.storage.retention import Archive
 from app.storage.store import Store
 from app.wire import Proxied, Wire
-from app.worker import Worker
+from app.worker import Worker, forever
 
+# Calls to one provider, and through a proxy events to all receivers.
+CALLS_AT_ONCE, MESSAGES_AT_ONCE = 32, 512
 OPENED = "GATEHOUSE_ALLOW_PRIVATE_NETWORKS=on opens private networks and plain http"
 
 
@@ -66,13 +76,14 @@ async def open_services(
     addresses: Addresses,
     clock: Clock = utc_now,
     ticks: Ticks = monotonic,
+    figures: Figures | None = None,
 ) -> AsyncIterator[Services]:
     """The services over an open store and an open wire; at the end what is under way is given back, and all closed."""
     destinations = destinations_of(settings)
     async with (
         open_engine(settings.database_url) as engine,
         wire(settings, destinations) as carrier,
-        httpx.AsyncClient(transport=wire(settings, destinations), trust_env=False) as messenger,
+        wire(settings, destinations, MESSAGES_AT_ONCE) as messenger,
     ):
         watch = Watch()
         receiver = str(settings.webhook_url) if settings.webhook_url else None
@@ -80,11 +91,11 @@ async def open_services(
         if settings.auto_migrate:
             await store.migrate()
         traces = Traces(journal=Journal(engine), clock=clock)
-        exchange = Exchange(wire=carrier, clock=ticks, listener=traces.heard)
+        exchange = Exchange(wire=carrier, clock=ticks, listener=traces.heard, figures=figures or Figures())
         records = Records(store=store, exchange=exchange, providers=providers, clock=clock, traces=traces)
         deliveries = Deliveries(
             outbox=Outbox(engine),
-            http=messenger,
+            wire=messenger,
             secrets=settings.webhook_secret,
             waits=settings.delivery_schedule,
             clock=clock,
@@ -92,7 +103,11 @@ async def open_services(
         services = assembled(settings, engine, records, deliveries, watch, addresses)
         try:
             await services.pauses.look()
-            async with beside(watch.look(store)), beside(traces.keep()), beside(services.pauses.obey()):
+            async with (
+                beside(forever("watch", services.feed.look, asyncio.sleep, LOOK_EVERY_SECONDS)),
+                beside(forever("traces", traces.keep, asyncio.sleep, KEEP_EVERY_SECONDS)),
+                beside(forever("pauses", services.pauses.look, asyncio.sleep, OBEY_EVERY_SECONDS)),
+            ):
                 yield services
         finally:
             await services.notifications.close()
@@ -139,12 +154,14 @@ def assembled(
             recovery=recovery,
             addresses=addresses,
             hints=Hints(exchange=exchange, clock=clock),
+            lease=longest(providers) + 4 * GRACE,
         ),
         deliveries=deliveries,
-        feed=Feed(log=log, watch=watch),
+        feed=Feed(log=log, store=store, watch=watch),
         watch=watch,
         history=History(traces=records.traces, inbox=inbox, events=log, outbox=deliveries.outbox),
         pauses=Pauses(journal=records.traces.journal, exchange=exchange, providers=providers, clock=clock),
+        retention=Retention(archive=Archive(engine), clock=clock, kept_for=timedelta(days=settings.retention_days)),
     )
 
 
@@ -177,10 +194,11 @@ def create_app(
     """The service. `provider_settings` are {name: {field: text}}, of real accounts or of the simulators."""
     providers = accounts(settings, provider_settings, clock)
     addresses = addresses_of(settings, public_url)
+    figures = Figures()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_services(settings, providers, addresses, clock, ticks) as services:
+        async with open_services(settings, providers, addresses, clock, ticks, figures) as services:
             app.state.services = services
             async with working(services) if settings.worker else nullcontext():
                 yield
@@ -200,6 +218,15 @@ def create_app(
         keys=keys,
         client_of=addresses.client_of,
         origins=settings.cors_origins,
+        limits=limits_of(settings, ticks),
+        figures=figures,
+    )
+    ops.install(
+        app,
+        sessions=sessions_of(keys, addresses, clock),
+        secure=addresses.public_url.startswith("https:"),
+        read=read,
+        status_of=status_of,
     )
     return app
 
@@ -220,6 +247,7 @@ async def working(services: Services) -> AsyncIterator[None]:
         reconcile=services.reconcile,
         notifications=services.notifications,
         deliveries=services.deliveries,
+        retention=services.retention,
         watch=services.watch,
     )
     async with beside(worker.work()):
@@ -249,7 +277,8 @@ def accounts(
     providers = build(provider_settings, timeout=settings.provider_timeout, clock=clock)
     destinations = destinations_of(settings)
     where = {f"PROVIDERS__{name.upper()}__BASE_URL": provider.base_url for name, provider in providers.items()}
-    wrong = [f"GATEHOUSE_{name} {PRIVATE}" for name, url in where.items() if destinations.is_private(str(url))]
+    judged = {name: destinations.host_fault(str(url)) for name, url in where.items()}
+    wrong = [f"GATEHOUSE_{name} {fault}" for name, fault in judged.items() if fault]
     if settings.webhook_url and (fault := destinations.callback_fault(str(settings.webhook_url))):
         wrong.append(f"GATEHOUSE_WEBHOOK_URL {fault}")
     if wrong:
@@ -265,9 +294,11 @@ def destinations_of(settings: Settings) -> Destinations:
     )
 
 
-def wire(settings: Settings, destinations: Destinations) -> httpx.AsyncBaseTransport:
-    """Straight out, or through a proxy, which then guards the addresses too."""
-    return Proxied(str(settings.egress_proxy)) if settings.egress_proxy else Wire(permits=destinations.permits)
+def wire(settings: Settings, destinations: Destinations, at_once: int = CALLS_AT_ONCE) -> httpx.AsyncBaseTransport:
+    """Straight out, or through a proxy, which then guards the addresses too; so many calls to one of either."""
+    if settings.egress_proxy:
+        return Proxied(str(settings.egress_proxy), connections=at_once)
+    return Wire(permits=destinations.permits, connections=min(at_once, CALLS_AT_ONCE))
 
 
 def keys_of(settings: Settings) -> Keys:
@@ -279,6 +310,32 @@ def sandbox_keys(settings: Settings, host: str) -> Keys:
     if settings.api_keys or host not in LOOPBACK:
         return keys_of(settings)
     return Keys([Key(name="sandbox", role=Role.ADMIN, secret=SecretStr(SANDBOX_KEY))])
+
+
+def sessions_of(keys: Keys, addresses: Addresses, clock: Clock) -> ops.Sessions:
+    """Of whoever has an admin key."""
+    admins = [key for key in keys.by_digest.values() if key.may(Role.ADMIN)]
+    operators = [ops.Operator(name=key.name, secret=key.secret) for key in admins]
+    return ops.Sessions(operators=operators, secret=addresses.secret, earlier=addresses.earlier, clock=clock)
+
+
+def limits_of(settings: Settings, ticks: Ticks = monotonic) -> Limits | None:
+    """None where they are off; SettingsError, where they are to be shared and can't be."""
+    if settings.rate_limit is None:
+        return None
+    policy = Policy("key", per_second=settings.rate_limit, burst=2 * settings.rate_limit)
+    callers: Meter = Buckets(policy, ticks)
+    if settings.redis_url:
+        callers = Shared(shared_storage(settings.redis_url), Buckets(policy, ticks))
+    return Limits.of(callers, settings.trusted_proxies, ticks)
+
+
+def shared_storage(url: SecretStr) -> RedisStorage:
+    try:
+        return RedisStorage(url.get_secret_value(), wrap_exceptions=True, implementation="redispy")
+    except (ConfigurationError, ValueError):
+        wrong = "GATEHOUSE_REDIS_URL must be redis:// or rediss://, and needs the Python package redis to be installed"
+        raise SettingsError([wrong]) from None
 
 
 def addresses_of(settings: Settings, public_url: str | None = None) -> Addresses:

@@ -18,6 +18,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    IPvAnyNetwork,
     SecretStr,
     ValidationError,
     field_validator,
@@ -35,6 +36,7 @@ PROVIDERS = f"{PREFIX}PROVIDERS__"
 ENV_FILE = Path(".env")
 SECRETS_DIR = Path("/run/secrets")
 INJECTED_BY_KUBERNETES = re.compile(r"GATEHOUSE_(PORT|SERVICE_).*")
+HOST = re.compile(r"(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.ASCII | re.IGNORECASE)
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 SHORTEST_KEY = 16
 SHORTEST_SECRET = 32
@@ -67,6 +69,12 @@ def parsed(value: object) -> object:
         return json.loads(value, parse_float=Decimal)
     except ValueError:
         raise ValueError("must be JSON: a list of objects") from None
+
+
+def host(text: str) -> str:
+    if not HOST.fullmatch(text):
+        raise ValueError("must be hosts such as shop.example or shop.example:8443")
+    return text
 
 
 def webhook_secret(secret: SecretStr) -> SecretStr:
@@ -136,7 +144,7 @@ class Settings(BaseSettings):
     webhook_url: AnyHttpUrl | None = None
     webhook_secret: Annotated[tuple[WebhookSecret, ...], Listed, Field(max_length=2)] = ()
     cors_origins: Annotated[tuple[str, ...], Listed] = ()
-    redirect_hosts: Annotated[tuple[str, ...], Listed] = ()
+    redirect_hosts: Annotated[tuple[Annotated[str, AfterValidator(host)], ...], Listed] = ()
     routes: Annotated[tuple[Route, ...], BeforeValidator(parsed)] = ()
     worker: bool = True
     auto_migrate: bool = True
@@ -144,7 +152,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     callback_ports: Annotated[tuple[Annotated[int, Field(gt=0, lt=65536)], ...], Listed] = (443, 80, 8443, 8080)
     egress_proxy: AnyHttpUrl | None = None
-    trusted_proxies: Annotated[tuple[str, ...], Listed] = ()
+    trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], Listed] = ()
     url: AnyHttpUrl = AnyHttpUrl("http://127.0.0.1:8000")
     key: Secret | None = None
     rate_limit: Annotated[Annotated[int, Field(gt=0)] | None, BeforeValidator(rated)] = 100

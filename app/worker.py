@@ -6,17 +6,20 @@ from dataclasses import dataclass
 
 import structlog
 
-from app.service import notifications, reconcile
+from app.domain.errors import PaymentError
+from app.service import reconcile
 from app.service.clock import Clock
 from app.service.deliveries import Deliveries
 from app.service.notifications import Notifications
 from app.service.reconcile import Reconcile
+from app.service.retention import Retention
 from app.service.watch import FEED, Watch
 from app.storage.store import Store
 
 log = structlog.get_logger()
 
 EVERY_SECONDS = 1.0
+FORGET_EVERY_SECONDS = 60.0
 AFTER_FAILURE_SECONDS = 5.0
 
 
@@ -27,6 +30,7 @@ class Worker:
     reconcile: Reconcile
     notifications: Notifications
     deliveries: Deliveries
+    retention: Retention
     watch: Watch
 
     async def work(self) -> None:
@@ -35,6 +39,7 @@ class Worker:
             chores.create_task(forever("reconcile", self._ask, asyncio.sleep))
             chores.create_task(forever("notifications", self._see_to, asyncio.sleep))
             chores.create_task(forever("keys.sweep", self._sweep, asyncio.sleep))
+            chores.create_task(forever("retention", self.retention.forget, asyncio.sleep, FORGET_EVERY_SECONDS))
             with self.watch.over(FEED) as bell:
                 await forever("deliveries", self._deliver, bell.wait)
 
@@ -42,7 +47,7 @@ class Worker:
         return await self.reconcile.ask_due() == reconcile.AT_ONCE
 
     async def _see_to(self) -> bool:
-        return await self.notifications.see_to_due() == notifications.AT_ONCE
+        return await self.notifications.see_to_due() > 0
 
     async def _deliver(self) -> bool:
         await self.deliveries.deliver_due()
@@ -52,11 +57,19 @@ class Worker:
         return await self.store.sweep_keys(self.clock()) > 0
 
 
-async def forever(chore: str, once: Callable[[], Awaitable[bool]], pause: Callable[[float], Awaitable[None]]) -> None:
+async def forever(
+    chore: str,
+    once: Callable[[], Awaitable[bool]],
+    pause: Callable[[float], Awaitable[None]],
+    every: float = EVERY_SECONDS,
+) -> None:
     """Do it again at once while there is more to do, else after a while; a failure is told and never ends it."""
     while True:
         try:
-            wait = 0.0 if await once() else EVERY_SECONDS
+            wait = 0.0 if await once() else every
+        except PaymentError as error:
+            log.warning("worker.put_off", chore=chore, code=error.code)
+            wait = every
         except Exception:
             log.exception("worker.failed", chore=chore)
             wait = AFTER_FAILURE_SECONDS

@@ -88,9 +88,9 @@ class Crash:
         """Over the service's own transport: stock httpx loses its pool when so many calls are cut off."""
         return httpx.AsyncClient(transport=Wire(), base_url=url, headers={"Authorization": f"Bearer {KEY}"})
 
-    async def start(self, http: httpx.AsyncClient) -> None:
+    async def start(self, http: httpx.AsyncClient, *words: str) -> None:
         port = self.service.rpartition(":")[2]
-        self.process = await spawn("serve", "--port", port, cwd=self.folder, environment=self.environment)
+        self.process = await spawn("serve", "--port", port, *words, cwd=self.folder, environment=self.environment)
         await up(http, "/readyz")
 
     async def kill(self) -> None:

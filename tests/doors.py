@@ -47,9 +47,9 @@ async def knocking(app: Any, **options: Any) -> AsyncIterator[httpx.AsyncClient]
 
 
 @asynccontextmanager
-async def world_of_roles(folder: Path) -> AsyncIterator[World]:
+async def world_of_roles(folder: Path, **settings: Any) -> AsyncIterator[World]:
     api_keys = ",".join(f"the {role}:{role}:{secret}" for role, secret in SECRETS.items())
-    async with open_world(f"sqlite:///{folder}/gatehouse.db", api_keys=api_keys) as world:
+    async with open_world(f"sqlite:///{folder}/gatehouse.db", api_keys=api_keys, **settings) as world:
         yield world
 
 

@@ -29,6 +29,7 @@ OPEN_TO_ALL = {
 PROVEN = {"/pay/{client_secret}", "/webhooks/{provider}", "/webhooks/{provider}/{invoice_id}"}
 PROVIDER, ORDER = next(iter(ORDERS.items()))
 GOOD = {"provider": PROVIDER, **ORDER}
+WITHOUT_CANCEL = "turinpay"
 BECAUSE = {"reason": "seen there"}
 BODIES = {
     "/v1/invoices": GOOD,
@@ -66,11 +67,11 @@ async def client(world: World) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def call(client: httpx.AsyncClient, method: str, path: str, **more: Any) -> httpx.Response:
+async def call(client: httpx.AsyncClient, method: str, path: str, id: str = UNKNOWN_ID, **more: Any) -> httpx.Response:
     """A call that is right in everything but its id."""
     body = BODIES.get(path, {})
     names = {"name": "nobody", "code": "forbidden", "provider": "sellapp", "client_secret": "nonsense"}
-    there = path.format(id=UNKNOWN_ID, invoice_id=UNKNOWN_ID, **names)
+    there = path.format(id=id, invoice_id=UNKNOWN_ID, **names)
     return await client.request(method, there, json=body if method == "post" else None, **more)
 
 
@@ -96,6 +97,58 @@ async def test_a_key_opens_what_its_role_may_do(
         is_problem(answer, 403, "forbidden")
     else:
         assert answer.status_code in {200, 201, 404}, answer.text
+
+
+# What a shopper may do to the invoice of its client secret.
+SHOPPERS = {("get", "/v1/invoices/{id}"), ("post", "/v1/invoices/{id}/checkout")}
+CALLERS = [*ROLES, "nobody", "a guesser", "the shopper", "another shopper", "a forger"]
+
+
+@pytest.fixture(scope="module")
+async def callers(world: World) -> dict[str, dict[str, str]]:
+    """What each of them sends; the invoice that is asked for is the shopper's."""
+    mine, other = await world.created(WITHOUT_CANCEL), await world.created(WITHOUT_CANCEL)
+    forged = f"{mine['id']}.{other['client_secret'].partition('.')[2]}"
+    secrets = {
+        **SECRETS,
+        "a guesser": f"{SECRETS['admin']}x",
+        "the shopper": mine["client_secret"],
+        "another shopper": other["client_secret"],
+        "a forger": forged,
+    }
+    sent = {name: {"Authorization": f"Bearer {secret}"} for name, secret in secrets.items()}
+    return {**sent, "nobody": {}, "asked for": {"id": mine["id"]}}
+
+
+def comes_in(who: str, method: str, path: str, role: str) -> set[int]:
+    """What is answered where nothing but the caller is at fault; an empty set is any answer to one who may."""
+    if who in {"nobody", "a guesser", "a forger"}:
+        return {401}
+    if who in ROLES:
+        return {403} if ROLES.index(who) < ROLES.index(role) else set()
+    if (method, path) not in SHOPPERS:
+        return {403}
+    return {200} if who == "the shopper" else {404}
+
+
+@pytest.mark.parametrize("who", CALLERS)
+@pytest.mark.parametrize(("method", "path", "role"), BY_KEY)
+async def test_every_operation_knows_its_callers(
+    method: str, path: str, role: str, who: str, callers: dict[str, dict[str, str]], client: httpx.AsyncClient
+) -> None:
+    answer = await call(client, method, path, callers["asked for"]["id"], headers=callers[who])
+    expected = comes_in(who, method, path, role)
+    assert answer.status_code in expected if expected else answer.status_code not in {401, 403}, answer.text
+    assert answer.status_code < 500
+
+
+@pytest.mark.parametrize("who", CALLERS)
+@pytest.mark.parametrize(("method", "path"), sorted(OPEN_TO_ALL))
+async def test_what_is_open_is_open_to_each_alike(
+    method: str, path: str, who: str, callers: dict[str, dict[str, str]], client: httpx.AsyncClient
+) -> None:
+    answer = await call(client, method, path, headers=callers[who])
+    assert answer.status_code == (401 if path in PROVEN else 200)
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(OPEN_TO_ALL))

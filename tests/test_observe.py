@@ -6,6 +6,7 @@ import logging
 import re
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -17,8 +18,10 @@ from pydantic import SecretStr
 from structlog.contextvars import bind_contextvars, get_contextvars
 from structlog.testing import capture_logs
 
-from app.observe import Foreign, Observed, note, redacted, rendered
+from app.observe import Foreign, Observed, discreet, note, redacted, rendered, shown, upstream
+from app.observe.lines import Stopwatch
 from tests.doors import bare, bearer, behind_doors, knocking
+from tests.world import World
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +30,7 @@ pytestmark = pytest.mark.anyio
 def app() -> FastAPI:
     app = bare()
 
-    @app.get("/things/{id}")
+    @app.get("/things/{id}", operation_id="readThing")
     async def thing(id: str, request: Request) -> Any:
         note(request.scope, provider="shop2", invoice_id="inv_1")
         await asyncio.sleep(0)
@@ -36,6 +39,15 @@ def app() -> FastAPI:
     @app.get("/v1/kept")
     async def kept() -> Response:
         return Response(headers={"Cache-Control": "max-age=5", "Content-Security-Policy": "default-src 'self'"})
+
+    @app.get("/asks")
+    async def asks() -> None:
+        async def ask(seconds: float) -> None:
+            with upstream():
+                await asyncio.sleep(seconds)
+
+        await asyncio.gather(ask(0.2), ask(0.1))
+        await asyncio.sleep(0.05)
 
     @app.get("/breaks")
     async def breaks() -> None:
@@ -100,13 +112,15 @@ async def test_a_request_is_told_in_one_line(client: httpx.AsyncClient) -> None:
     with capture_logs() as logs:
         await client.get("/things/secret-path?secret=query", headers={"X-Request-Id": "mine"})
     [line] = logs
-    assert line.pop("ms") >= 0
+    assert line.pop("ms") == pytest.approx(line.pop("own_ms") + line.pop("provider_ms"), abs=0.02)
     assert line == {
         "event": "request",
         "log_level": "info",
         "method": "GET",
         "route": "/things/{id}",
+        "operation": "readThing",
         "status": 200,
+        "code": "ok",
         "request_id": "mine",
         "provider": "shop2",
         "invoice_id": "inv_1",
@@ -141,6 +155,86 @@ async def test_whatever_is_told_on_the_way_has_the_request_and_the_caller(client
     assert context.json() == {"request_id": "mine"}
 
 
+async def test_the_time_of_providers_is_told_apart_from_our_own(client: httpx.AsyncClient) -> None:
+    """However many are asked at the same time, and whichever task does it."""
+    with capture_logs() as logs:
+        answer = await client.get("/asks")
+    [line] = lines(logs)
+    assert 195 < line["provider_ms"] < 290
+    assert 45 < line["own_ms"] < 140
+    assert line["ms"] == pytest.approx(line["provider_ms"] + line["own_ms"], abs=0.02)
+    said = re.fullmatch(r"provider;dur=([0-9.]+), own;dur=([0-9.]+)", answer.headers["server-timing"])
+    assert said
+    assert float(said[1]) == pytest.approx(line["provider_ms"], abs=0.1)
+    assert float(said[2]) <= line["own_ms"] + 0.1
+
+
+def test_a_watch_runs_while_anything_is_under_way() -> None:
+    watch = Stopwatch()
+    with watch, watch:
+        pass
+    ended = watch.seconds()
+    assert watch.seconds() == ended > 0
+    with watch:
+        assert watch.seconds() > ended
+
+
+async def test_nobody_waits_for_what_no_request_asked() -> None:
+    with upstream():
+        await asyncio.sleep(0)
+
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+NO_TRACES = [
+    "",
+    TRACE.upper(),
+    f"ff{TRACE[2:]}",
+    f"{TRACE}-more",
+    f"00-{'0' * 32}-00f067aa0ba902b7-01",
+    f"00-4bf92f3577b34da6a3ce929d0e0e4736-{'0' * 16}-01",
+    "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+    f"{TRACE},{TRACE}",
+]
+
+
+async def test_the_trace_of_a_caller_is_in_the_line(client: httpx.AsyncClient) -> None:
+    with capture_logs() as logs:
+        answer = await client.get("/things/1", headers={"traceparent": TRACE})
+    [line] = lines(logs)
+    assert line["traceparent"] == answer.json()["traceparent"] == TRACE
+
+
+@pytest.mark.parametrize("odd", NO_TRACES)
+async def test_what_is_no_trace_is_left_out(odd: str, client: httpx.AsyncClient) -> None:
+    with capture_logs() as logs:
+        answer = await client.get("/things/1", headers={"traceparent": odd})
+    [line] = lines(logs)
+    assert "traceparent" not in line | answer.json()
+
+
+async def test_a_trace_sent_twice_is_none(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/things/1", headers=[("traceparent", TRACE), ("traceparent", TRACE)])
+    assert "traceparent" not in answer.json()
+
+
+async def test_a_trace_goes_on_to_the_provider(world: World) -> None:
+    invoice = await world.created("generic")
+    await world.http.get(f"/v1/invoices/{invoice['id']}?refresh=true", headers={"traceparent": TRACE})
+    create, look = await world.requests("generic")
+    assert "traceparent" not in create["headers"]
+    assert look["headers"]["traceparent"] == TRACE
+
+
+async def test_the_line_has_what_the_provider_took(world: World) -> None:
+    await world.arm("generic", "create", "slow", seconds=0.3)
+    with capture_logs() as logs:
+        await world.create("generic")
+    [line] = lines(logs)
+    assert line["provider_ms"] > 290
+    assert line["own_ms"] < 200
+    assert (line["operation"], line["provider"], line["code"]) == ("createInvoice", "generic", "ok")
+
+
 async def test_many_requests_at_once_do_not_mix(client: httpx.AsyncClient) -> None:
     answers = await asyncio.gather(*(client.get("/things/1", headers={"X-Request-Id": f"r{n}"}) for n in range(20)))
     assert [answer.json()["request_id"] for answer in answers] == [f"r{n}" for n in range(20)]
@@ -166,7 +260,18 @@ async def test_a_request_that_breaks_off_is_told_too() -> None:
     assert [line["status"] for line in logs] == [None]
 
 
-SECRETS = ["client_secret", "token", "Authorization", "api_key", "x-api-key", "password", "cookie", "signature"]
+SECRETS = [
+    "client_secret",
+    "phone",
+    "cardNumber",
+    "token",
+    "Authorization",
+    "api_key",
+    "x-api-key",
+    "password",
+    "cookie",
+    "signature",
+]
 
 
 @pytest.mark.parametrize("name", SECRETS)
@@ -185,6 +290,55 @@ def test_no_e_mail_address_is_told(text: str) -> None:
     told = rendered(None, "", redacted(None, "", {"event": text, "deep": [{"x": text}]})).decode()
     assert "@" not in told
     assert "[email]" in told
+
+
+HIDDEN = {
+    "4111111111111111": "[card]",
+    "Paid with 4111 1111 1111 1111.": "Paid with [card].",
+    "order-5555-5555-5555-4444": "order-[card]",
+    "3782 822463 10005": "[card]",
+    "card=6011111111111117&x=1": "card=[card]&x=1",
+    "/pay/x?token=abc.def&y=1": "/pay/x?token=[redacted]&y=1",
+    "https://a.example/?client_secret=abc&access_token=def#x": (
+        "https://a.example/?client_secret=[redacted]&access_token=[redacted]#x"
+    ),
+    "postgresql://me:pa,ss@db.example:5432/x": "postgresql://[redacted]@db.example:5432/x",
+    "Authorization: Bearer abc.def": "Authorization: Bearer [redacted]",
+    "signed with whsec_c2VjcmV0": "signed with whsec_[redacted]",
+    "https://a.example/?mail=a.b%40example.org&x=1": "https://a.example/?mail=[email]&x=1",
+}
+
+
+@pytest.mark.parametrize("text", HIDDEN)
+def test_no_secret_is_told_in_a_text(text: str) -> None:
+    assert discreet(text) == HIDDEN[text]
+
+
+PLAIN = [
+    "4111111111111112",  # its digits don't add up
+    "1764028800123",  # a time in milliseconds
+    "2026-11-25T12:00:00.123456Z",
+    "x4111111111111111",  # part of a word
+    "550e8400-1111-4111-1111-111111111111",
+    "inv_01m88revtweny9axwjjgsyggzv",
+    "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    "a=b?c=d",
+]
+
+
+@pytest.mark.parametrize("text", PLAIN)
+def test_what_only_looks_like_a_secret_is_told(text: str) -> None:
+    assert discreet(text) == text
+
+
+def test_a_card_is_no_number_either() -> None:
+    assert shown("", [4111111111111111, 4111111111111112, True, 7]) == ["[card]", 4111111111111112, True, 7]
+
+
+def test_an_endless_text_costs_no_endless_time() -> None:
+    began = time.perf_counter()
+    discreet("@" + "a" * 20_000 + "://" * 1000 + "?" * 5000 + "=" + "4" * 20_000)
+    assert time.perf_counter() - began < 0.5
 
 
 def test_an_object_is_told_by_its_type() -> None:

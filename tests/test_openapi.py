@@ -126,6 +126,7 @@ def test_a_create_tells_every_way_in_which_it_may_fail(openapi: dict[str, Any]) 
         ("422", "invalid_request"),
         ("422", "unsupported_operation"),
         ("422", "provider_rejected"),
+        ("429", "rate_limited"),
         ("500", "internal_error"),
         ("502", "provider_auth_failed"),
         ("502", "amount_mismatch"),

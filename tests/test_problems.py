@@ -13,7 +13,7 @@ from app.api.advice import ADVICE
 from app.api.problems import kinds
 from app.domain import errors
 from app.domain.errors import Complaint, Fault, PaymentError, ProviderError
-from tests.doors import bare, behind_doors, is_problem, knocking
+from tests.doors import bare, bearer, behind_doors, is_problem, knocking
 from tests.world import SERVICE
 
 pytestmark = pytest.mark.anyio
@@ -21,6 +21,7 @@ pytestmark = pytest.mark.anyio
 # Class: status, code, outcome at the provider, whether the same call may succeed later.
 PROMISED = {
     "InvalidRequest": (422, "invalid_request", "none", False),
+    "Malformed": (400, "invalid_request", "none", False),
     "NotStrictJson": (400, "invalid_request", "none", False),
     "Unauthenticated": (401, "unauthenticated", "none", False),
     "Forbidden": (403, "forbidden", "none", False),
@@ -34,6 +35,7 @@ PROMISED = {
     "InvoiceFinished": (409, "invoice_finished", "none", False),
     "RedirectFixed": (409, "redirect_fixed_at_creation", "none", False),
     "CheckoutUnavailable": (409, "checkout_unavailable", "none", False),
+    "RateLimited": (429, "rate_limited", "none", True),
     "Overloaded": (503, "overloaded", "none", True),
     "InternalError": (500, "internal_error", "unknown", True),
     "Rejected": (422, "provider_rejected", "none", False),
@@ -230,7 +232,7 @@ async def test_a_caller_who_hangs_up_is_no_failure_of_ours(app: FastAPI) -> None
         "method": "POST",
         "path": "/v1/invoices",
         "query_string": b"",
-        "headers": [],
+        "headers": [(b"authorization", bearer("admin")["Authorization"].encode())],
         "http_version": "1.1",
         "scheme": "http",
         "server": ("a", 80),
@@ -259,7 +261,7 @@ async def test_every_code_has_a_page_that_says_what_to_do(code: str, client: htt
     assert explained.json() == {
         "code": code,
         "title": next(cls.title for cls in every_class() if cls.code == code),
-        "statuses": sorted(row[0] for row in promised),
+        "statuses": sorted({row[0] for row in promised}),
         "outcome": promised[0][2],
         "retryable": promised[0][3],
         "advice": ADVICE[code],

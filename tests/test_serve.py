@@ -1,6 +1,7 @@
 """The command as it is run: what stops its start, and how it ends."""
 
 import asyncio
+import os
 import signal
 import sqlite3
 import subprocess
@@ -87,6 +88,56 @@ async def test_told_to_end_it_drains_and_loses_nothing(crash: Crash) -> None:
         assert await asyncio.wait_for(crash.process.wait(), 10) == 0
         with pytest.raises(httpx.TransportError):
             await http.get("/livez")
+
+
+@pytest.fixture
+async def several(tmp_path: Path, postgresql_url: str) -> AsyncIterator[Crash]:
+    async with open_crash(tmp_path, postgresql_url, (free_port(), free_port())) as crash:
+        crash.environment |= {"GATEHOUSE_DRAIN": "2,5"}
+        yield crash
+
+
+async def test_told_to_end_each_of_several_processes_drains(several: Crash) -> None:
+    async with several.client(several.service) as http:
+        await several.start(http, "--workers", "2")
+        assert several.process is not None
+        assert await states(several, times=20) == {200}
+        several.process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.7)
+        assert await states(several, times=20) == {503}, "both of them say so, and both still answer"
+        assert (await several.create(http, "generic-1")).status_code == 201
+        for process in (several.process.pid, *children(several.process.pid)):
+            os.kill(process, signal.SIGTERM)
+        assert await states(several, times=4) == {503}, "however often they are told, and by whom"
+        assert await asyncio.wait_for(several.process.wait(), 15) == 0
+        with pytest.raises(httpx.TransportError):
+            await http.get("/livez")
+
+
+async def test_a_process_that_dies_is_replaced(several: Crash) -> None:
+    async with several.client(several.service) as http:
+        await several.start(http, "--workers", "2")
+        assert several.process is not None
+        workers = children(several.process.pid)
+        for worker in workers:
+            os.kill(worker, signal.SIGKILL)
+        await up(http, "/readyz")
+        assert len(children(several.process.pid) - workers) == 2
+
+
+async def states(crash: Crash, times: int) -> set[int]:
+    """What readiness is said to be, over a new connection each time."""
+    found = set()
+    for _ in range(times):
+        async with httpx.AsyncClient(base_url=crash.service) as http:
+            found.add((await http.get("/readyz")).status_code)
+    return found
+
+
+def children(pid: int) -> set[int]:
+    """Its processes that serve; the others only look after them."""
+    found = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    return {child for child in found if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()}
 
 
 async def test_a_second_process_on_one_sqlite_file_is_refused(crash: Crash) -> None:

@@ -9,8 +9,9 @@ from fastapi.middleware.cors import CORSMiddleware
 from app.api import advice, docs, events, health, invoices, metrics, notifications, pay, problems, providers
 from app.api.admission import Admission
 from app.api.keys import Keys
+from app.api.limits import Limited, Limits
 from app.api.openapi import DESCRIPTION, TAGS
-from app.observe import Observed
+from app.observe import Figures, Observed
 
 ClientOf: TypeAlias = Callable[[str], str | None]
 
@@ -37,12 +38,21 @@ def nobody(_client_secret: str) -> None:
 
 
 def install(
-    app: FastAPI, *, public_url: str, keys: Keys, client_of: ClientOf = nobody, origins: Sequence[str] = ()
+    app: FastAPI,
+    *,
+    public_url: str,
+    keys: Keys,
+    client_of: ClientOf = nobody,
+    origins: Sequence[str] = (),
+    limits: Limits | None = None,
+    figures: Figures | None = None,
 ) -> None:
     """Every route, the hot ones first, and what they share. `app.state.services` is there once the app has started.
 
     `client_of` tells which invoice a client secret is for; `origins` are those whose scripts may call.
     """
+    app.state.limits = limits
+    app.state.figures = figures or Figures()
     app.state.public_url = public_url
     app.state.keys = keys
     app.state.client_of = client_of
@@ -54,7 +64,9 @@ def install(
         app.include_router(door.router)
     docs.install(app)
     app.add_middleware(Admission)
+    if limits:
+        app.add_middleware(Limited, limits=limits)
     problems.install(app)
     if origins:
         app.add_middleware(CORSMiddleware, allow_origins=origins, **BROWSERS)
-    app.add_middleware(Observed)
+    app.add_middleware(Observed, figures=app.state.figures)

@@ -27,6 +27,7 @@ ADVICE: Mapping[str, str] = {
     "checkout_unavailable": "The provider told the address once and it was lost on the way. Create a new invoice.",
     "idempotency_in_progress": "The first call with this key still runs. Send the same again after Retry-After.",
     "idempotency_mismatch": "Nothing was done. Use a new key for a new request, or send just what was sent first.",
+    "rate_limited": "Nothing was done. Send the same call again after the seconds in Retry-After, and more slowly.",
     "overloaded": "Nothing was done. Send the same call again after the seconds that Retry-After names.",
     "internal_error": "It is not known what was done. Read first, then send it again; the operator needs request_id.",
     "provider_rejected": "The provider did nothing; provider tells its reason. The same call will be refused again.",

@@ -3,14 +3,16 @@
 import json
 import math
 import re
+from asyncio import timeout
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from fastapi import Request
 from pydantic import ValidationError
 
+from app.api.admission import coming_in
 from app.api.schemas import Sent
-from app.domain.errors import Fault, InvalidRequest, NotStrictJson, TooLarge, UnsupportedMediaType
+from app.domain.errors import Fault, InvalidRequest, Malformed, NotStrictJson, TooLarge, UnsupportedMediaType
 from app.service.faults import body_pointer, faults_of
 
 M = TypeVar("M", bound=Sent)
@@ -23,16 +25,27 @@ BOM = b"\xef\xbb\xbf"
 
 
 async def read(request: Request) -> bytes:
-    """The raw body; TooLarge as soon as it is known to be, by its own word or by what has come so far."""
+    """The raw body. TooLarge as soon as it is known to be, Malformed where it takes too long."""
+    sized(request)
+    raw = bytearray()
+    with coming_in(request) as seat:
+        try:
+            async with timeout(seat.admission.longest_seconds):
+                async for chunk in request.stream():
+                    raw += chunk
+                    if len(raw) > MOST_BYTES:
+                        raise too_large()
+                    seat.hold(len(chunk))
+        except TimeoutError:
+            raise Malformed("The body took too long.") from None
+    return bytes(raw)
+
+
+def sized(request: Request) -> None:
+    """TooLarge, by its own word."""
     told = request.headers.get("content-length", "")
     if told.isdecimal() and int(told[:20]) > MOST_BYTES:
         raise too_large()
-    raw = bytearray()
-    async for chunk in request.stream():
-        raw += chunk
-        if len(raw) > MOST_BYTES:
-            raise too_large()
-    return bytes(raw)
 
 
 def too_large() -> TooLarge:

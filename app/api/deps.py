@@ -11,7 +11,8 @@ from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 from structlog.contextvars import bind_contextvars
 
-from app.api.bodies import M, parse, read, require_json, taken_out, validated
+from app.api import limits
+from app.api.bodies import M, parse, read, require_json, sized, taken_out, validated
 from app.api.keys import Key, Keys, Role
 from app.api.openapi import BODY, body_schema, parameters
 from app.api.queries import Q, asked
@@ -98,6 +99,10 @@ class ByKey(SecurityBase, ABC):
     @abstractmethod
     async def __call__(self, request: Request) -> Any: ...
 
+    async def count(self, request: Request) -> None:
+        """One more call by this caller, whatever it may; Unauthenticated, RateLimited."""
+        await limits.count(request, caller(request))
+
     def admits(self, request: Request) -> bool:
         """Whether the caller may; a shopper only where shoppers are let in. NotFound: it is another's invoice."""
         key = caller(request)
@@ -118,7 +123,7 @@ class ByKey(SecurityBase, ABC):
 
 
 class Asks(ByKey, Generic[Q]):
-    """A read, judged in this order: key, role, query."""
+    """A read, judged in this order: key, rate, role, query."""
 
     def __init__(self, role: Role, query: type[Q], *, shoppers: bool = False) -> None:
         super().__init__(role, shoppers=shoppers)
@@ -126,6 +131,7 @@ class Asks(ByKey, Generic[Q]):
         self.docs = {"parameters": parameters(query)}
 
     async def __call__(self, request: Request) -> Q:
+        await self.count(request)
         self.admit(request)
         query, faults = asked(self.query, request)
         refuse(faults)
@@ -133,8 +139,9 @@ class Asks(ByKey, Generic[Q]):
 
 
 class Sends(ByKey, Generic[M]):
-    """A write, judged in this order: size, key, media type, body and query, role.
+    """A write, judged in this order: size, key, rate, media type, body and query, role.
 
+    A body is read only from a caller that is known.
     `judge` finds what the schema can't know. It is asked here only where the request ends here, else the service asks.
     """
 
@@ -159,6 +166,8 @@ class Sends(ByKey, Generic[M]):
         }
 
     async def __call__(self, request: Request) -> M:
+        sized(request)
+        await self.count(request)
         raw = await read(request)
         admitted = self.admits(request)
         body, faults = self._read(request, raw)

@@ -1,12 +1,13 @@
 """Routes of the event feed and of the log of deliveries."""
 
+import re
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
 from app.api.admission import leave
 from app.api.answers import answer
-from app.api.cursors import count, cursor, delivery_position, number
+from app.api.cursors import DELIVERY_ID, count, cursor, delivery_position, number
 from app.api.deps import Asks, Sends, services
 from app.api.invoices import InvoiceId, known
 from app.api.keys import Role
@@ -15,6 +16,7 @@ from app.api.repeats import by_key
 from app.api.schemas import DeliveriesQuery, EventsQuery, FeedQuery, Nothing
 from app.domain import errors
 from app.domain.errors import NotFound
+from app.domain.invoice import ID
 from app.observe import note
 from app.service.feed import Page, Wanted
 from app.service.views import DeliveriesOut, DeliveryOut, EventOut, EventsOut, delivery_view, event_view
@@ -29,6 +31,8 @@ AGAIN = Sends(Role.WRITE, Nothing, optional=True)
 
 READ = (*BY_KEY, errors.Overloaded)
 SENT = (*READ, *WITH_BODY, errors.NotFound, errors.IdempotencyInProgress, errors.IdempotencyMismatch)
+
+EVENT_ID = re.compile(ID.pattern.replace("inv_", "evt_"), re.ASCII)
 
 EventId = Annotated[str, Path(examples=["evt_01jd7q8m3zf5k9w2x4y6a8b0c2"])]
 DeliveryId = Annotated[str, Path(examples=["dlv_01jd7q8m3zf5k9w2x4y6a8b0c2"])]
@@ -64,7 +68,7 @@ async def list_events(request: Request, query: Annotated[FeedQuery, FEED.require
     openapi_extra=ONE.docs,
 )
 async def get_event(request: Request, id: EventId, _query: Annotated[Nothing, ONE.required]) -> Response:
-    event = await services(request).feed.log.one(id)
+    event = await services(request).feed.log.one(id) if EVENT_ID.fullmatch(id) else None
     if event is None:
         raise NotFound("There is no such event.")
     return answer(event_view(event))
@@ -126,6 +130,8 @@ async def list_deliveries(request: Request, query: Annotated[DeliveriesQuery, LO
 )
 async def redeliver(request: Request, id: DeliveryId, new: Annotated[Nothing, AGAIN.required]) -> Response:
     """At once, and from the beginning of the schedule; a receiver that is paused is tried too."""
+    if not DELIVERY_ID.fullmatch(id):
+        raise NotFound("There is no such delivery.")
 
     async def again() -> DeliveryOut:
         delivery = await services(request).deliveries.redeliver(id)

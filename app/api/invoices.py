@@ -147,7 +147,10 @@ async def start_checkout(request: Request, id: InvoiceId, new: Annotated[NewChec
 
     async def start() -> VisitOut:
         visit = await services(request).checkouts.start(
-            id, redirect_url=new.redirect_url, redirect_button_title=new.redirect_button_title
+            id,
+            redirect_url=new.redirect_url,
+            redirect_button_title=new.redirect_button_title,
+            shopper=caller(request).invoice_id is not None,
         )
         mention(request, visit.invoice)
         return visit_view(visit)
@@ -181,7 +184,7 @@ async def list_invoices(request: Request, query: Annotated[ListQuery, MANY.requi
     operation_id="cancelInvoice",
     summary="Cancel an invoice, where its provider can",
     response_model=InvoiceOut,
-    responses=documented(*CHANGING, *OPEN_ONLY, *SENDING),
+    responses=documented(*CHANGING, *OPEN_ONLY, errors.ProviderNotFound, *SENDING),
     openapi_extra=CANCEL.docs,
 )
 async def cancel_invoice(request: Request, id: InvoiceId, new: Annotated[Nothing, CANCEL.required]) -> Response:
@@ -264,10 +267,10 @@ def mention(request: Request, invoice: Invoice) -> None:
 
 
 def provider_data(invoice: Invoice) -> msgspec.Raw | None:
-    """The provider's last raw answer, as it was; null where there is none, or where it was no JSON."""
+    """The provider's last raw answer, as it was; null where there is none, or where it was no JSON in UTF-8."""
     try:
-        msgspec.json.decode(invoice.raw, type=msgspec.Raw)
-    except msgspec.DecodeError:
+        msgspec.json.decode(invoice.raw.decode(), type=msgspec.Raw)
+    except ValueError:
         return None
     return msgspec.Raw(invoice.raw)
 

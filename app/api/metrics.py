@@ -1,21 +1,40 @@
 """What a monitor reads, in Prometheus' words."""
 
-from typing import Annotated
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, get_args
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
 
 from app.api.deps import Asks, services
 from app.api.keys import Role
 from app.api.problems import BY_KEY, documented
 from app.api.schemas import Nothing
+from app.domain.delivery import Backlog
 from app.domain.errors import Overloaded
+from app.lane import State
+from app.observe import Figures
+from app.service.services import Services
 
 router = APIRouter(tags=["service"])
 
 METRICS = Asks(Role.READ, Nothing)
+
+
+@dataclass(frozen=True, eq=False)
+class Now(Collector):
+    """Figures that are read when they are asked for."""
+
+    metrics: Iterable[Metric]
+
+    def collect(self) -> Iterable[Metric]:
+        return self.metrics
 
 
 @router.get(
@@ -26,12 +45,54 @@ METRICS = Asks(Role.READ, Nothing)
     responses=documented(*BY_KEY, Overloaded),
 )
 async def get_metrics(request: Request, _query: Annotated[Nothing, METRICS.required]) -> Response:
-    """How many creates are in doubt at each provider, and how long the oldest has been."""
-    registry, offered = CollectorRegistry(), services(request)
-    count = Gauge("gatehouse_unresolved_creates", "Creates in doubt", ["provider"], registry=registry)
-    age = Gauge("gatehouse_unresolved_oldest_seconds", "Age of the oldest of them", ["provider"], registry=registry)
-    now = offered.clock()
+    """Requests, calls to providers and their health, and what waits: creates in doubt, notifications, deliveries."""
+    figures: Figures = request.app.state.figures
+    now = CollectorRegistry()
+    now.register(Now([*of_this_process(services(request), figures), *await of_the_store(services(request))]))
+    return Response(generate_latest(figures.registry) + generate_latest(now), media_type=CONTENT_TYPE_LATEST)
+
+
+def of_this_process(offered: Services, figures: Figures) -> Iterator[Metric]:
+    lanes = {name: offered.catalog.exchange.lane(one) for name, one in offered.catalog.providers.items()}
+    circuit = gauge("gatehouse_provider_circuit", "1 for the state that it is in", "provider", "state")
+    in_flight = gauge("gatehouse_provider_in_flight", "Calls under way", "provider")
+    for name, lane in lanes.items():
+        figures.drifted(name, 0)  # a rise from nothing at all is none to Prometheus
+        in_flight.add_metric([name], lane.under_way)
+        for state in get_args(State):
+            circuit.add_metric([name, state], lane.circuit.state == state)
+    yield circuit
+    yield in_flight
+    yield gauge("gatehouse_requests_in_flight", "Requests under way, this one too", value=figures.inside)
+    yield gauge("gatehouse_traces_waiting", "Steps to be kept", value=len(offered.history.traces.waiting))
+
+
+async def of_the_store(offered: Services) -> list[Metric]:
+    """The same at whichever process is asked."""
+    now, outbox = offered.clock(), offered.deliveries.outbox
+    count = gauge("gatehouse_unresolved_creates", "Creates in doubt", "provider")
+    age = gauge("gatehouse_unresolved_oldest_seconds", "Age of the oldest of them", "provider")
     for doubts in await offered.store.doubts():
-        count.labels(doubts.provider).set(doubts.count)
-        age.labels(doubts.provider).set((now - doubts.oldest).total_seconds())
-    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        count.add_metric([doubts.provider], doubts.count)
+        age.add_metric([doubts.provider], seconds(now, doubts.oldest))
+    inbox, deliveries = await offered.notifications.inbox.backlog(), await outbox.backlog()
+    return [
+        count,
+        age,
+        *waiting("gatehouse_inbox", "open", "Notifications that are not settled", inbox, now),
+        *waiting("gatehouse_deliveries", "pending", "Events that are to be delivered", deliveries, now),
+        gauge("gatehouse_receivers_paused", "Receivers that are only probed", value=len(await outbox.paused())),
+    ]
+
+
+def waiting(name: str, state: str, about: str, backlog: Backlog, now: datetime) -> Iterator[Metric]:
+    yield gauge(f"{name}_{state}", about, value=backlog.count)
+    yield gauge(f"{name}_oldest_seconds", "Age of the oldest of them; 0: none", value=seconds(now, backlog.oldest))
+
+
+def seconds(now: datetime, since: datetime | None) -> float:
+    return (now - since).total_seconds() if since else 0.0
+
+
+def gauge(name: str, about: str, *labels: str, value: float | None = None) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, about, value, labels or None)

@@ -2,11 +2,12 @@
 
 from fastapi import APIRouter, Request, Response
 
+from app.api import limits
 from app.api.bodies import read
 from app.api.deps import services
 from app.api.problems import documented
 from app.domain import errors
-from app.domain.errors import Unauthenticated
+from app.domain.errors import NotFound, Unauthenticated
 from app.domain.invoice import ID
 from app.observe import note
 
@@ -15,9 +16,11 @@ router = APIRouter(prefix="/webhooks", tags=["notifications"])
 TOLD = documented(
     errors.NotFound,
     errors.Unauthenticated,
+    errors.Malformed,
     errors.NotStrictJson,
     errors.InvalidRequest,
     errors.TooLarge,
+    errors.RateLimited,
     errors.Overloaded,
 )
 TOKEN = {
@@ -55,16 +58,24 @@ async def notify(request: Request, provider: str) -> Response:
 )
 async def notify_of_invoice(request: Request, provider: str, invoice_id: str) -> Response:
     """The token in the address shows that it is the one which the provider was given for this invoice."""
-    if not ID.fullmatch(invoice_id):
-        raise Unauthenticated("The notification does not prove where it comes from.")
     return await taken(request, provider, invoice_id)
 
 
 async def taken(request: Request, provider: str, invoice_id: str | None) -> Response:
-    """Answered as soon as it is kept; whatever it leads to comes after."""
+    """Answered as soon as it is kept; whatever it leads to comes after. Who proves something is never limited."""
+    try:
+        await accept(request, provider, invoice_id)
+    except (NotFound, Unauthenticated):
+        limits.refuse(request)
+        raise
+    return Response(status_code=200)
+
+
+async def accept(request: Request, provider: str, invoice_id: str | None) -> None:
+    if invoice_id is not None and not ID.fullmatch(invoice_id):
+        raise Unauthenticated("The notification does not prove where it comes from.")
     body = await read(request)
     note(request.scope, provider=provider, invoice_id=invoice_id)
     headers = {name: ", ".join(request.headers.getlist(name)) for name in request.headers}
     token = request.query_params.get("token")
     await services(request).notifications.accept(provider, invoice_id, token, headers, body)
-    return Response(status_code=200)

@@ -1,6 +1,6 @@
 """The OpenAPI document, put together from what the routes, the models and the providers declare."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -33,6 +33,19 @@ TAGS = [
     {"name": "service", "description": "The service itself"},
 ]
 
+# Where an answer's id leads: by the operation that gave it, its status, and where in the body the id is.
+LINKS: Mapping[tuple[str, str, str], tuple[str, ...]] = {
+    ("createInvoice", "201", "/id"): (
+        "getInvoice",
+        "startCheckout",
+        "cancelInvoice",
+        "traceInvoice",
+        "listInvoiceEvents",
+    ),
+    ("listEvents", "200", "/data/0/id"): ("getEvent",),
+    ("listDeliveries", "200", "/data/0/id"): ("redeliverEvent",),
+}
+
 
 def body_schema(model: type[Sent]) -> dict[str, str]:
     return {"$ref": REF.format(model=model.__name__)}
@@ -64,11 +77,21 @@ def document(app: FastAPI) -> dict[str, Any]:
         "RequestId": {"description": "The caller's own id, or ours", "schema": {"type": "string"}}
     }
     for operation in operations(found):
+        operation.setdefault("security", [])
         for response in operation["responses"].values():
             response.setdefault("headers", {})["X-Request-Id"] = {"$ref": "#/components/headers/RequestId"}
+    link({operation["operationId"]: operation["responses"] for operation in operations(found)})
     content = found["paths"]["/v1/invoices"]["post"]["requestBody"]["content"][BODY]
     content["examples"] = examples()
     return found
+
+
+def link(responses: Mapping[str, dict[str, Any]]) -> None:
+    """Tell in the responses of each operation which others take the id that it gives."""
+    for (source, status, pointer), targets in LINKS.items():
+        responses[source][status]["links"] = {
+            target: {"operationId": target, "parameters": {"id": f"$response.body#{pointer}"}} for target in targets
+        }
 
 
 def examples() -> dict[str, Any]:

@@ -8,9 +8,10 @@ from html import escape
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
+from app.api import limits
 from app.api.deps import services
 from app.api.problems import documented
-from app.domain.errors import Conflict, InvalidRequest, NotFound, PaymentError
+from app.domain.errors import AmountMismatch, Conflict, InvalidRequest, NotFound, PaymentError, RateLimited
 from app.domain.invoice import Invoice, Status
 from app.domain.redirects import returning
 from app.observe import note
@@ -18,8 +19,9 @@ from app.observe import note
 router = APIRouter(tags=["pay"])
 
 WRONG = ("This link is not valid", "Ask the shop for a new one.")
-AWAY = ("The payment page can't be reached just now", "Nothing has been paid. Try again in a moment.")
+AWAY = ("The payment page can't be reached just now", "Try again in a moment; nothing is paid twice.")
 AHEAD = ("This link leads to a payment page", "Open it in a browser to pay.")
+TOO_OFTEN = ("There are too many visitors from your network just now", "Try again in a moment.")
 STUCK = ("This can't be paid here", "Ask the shop how to go on.")
 TRUTH = {
     Status.COMPLETED: ("This is paid", "There is nothing more to do."),
@@ -64,12 +66,17 @@ AHEAD_OF_TIME = re.compile("prefetch|prerender|preview", re.IGNORECASE)
         200: {"description": "A page with the truth, where there is nowhere to go", "content": {"text/html": {}}},
         303: {"description": "To the provider's page, or back to the shop", "content": {}},
         401: {"description": "The secret is wrong", "content": {"text/html": {}}},
+        429: {"description": "Too many visits from one address", "content": {"text/html": {}}},
         503: {"description": "The provider can't be reached", "content": {"text/html": {}}},
         **documented(InvalidRequest),
     },
 )
 async def pay(request: Request, client_secret: str) -> Response:
     """What only looks ahead starts nothing: HEAD, a prefetch, the preview of a link in a message."""
+    try:
+        limits.visit(request)
+    except RateLimited as error:
+        return too_often(request, error)
     id = services(request).addresses.client_of(client_secret)
     if id is None:
         return page(WRONG, 401)
@@ -93,7 +100,7 @@ async def led(request: Request, id: str) -> Response:
         return ended(reading.invoice)
     try:
         visit = await offered.checkouts.start(id, redirect_url=None, redirect_button_title=None)
-    except Conflict:
+    except (Conflict, AmountMismatch):
         reading = await offered.invoices.get(id, refresh=False)
         return ended(reading.invoice)
     return away(visit.url) if visit.url else ended(visit.invoice)
@@ -112,6 +119,13 @@ def looks_ahead(request: Request) -> bool:
 
 def away(url: str) -> Response:
     return RedirectResponse(url, 303, UNSTORED)
+
+
+def too_often(request: Request, error: RateLimited) -> Response:
+    note(request.scope, code=error.code)
+    refused = page(TOO_OFTEN, 429)
+    refused.headers["Retry-After"] = str(error.retry_after)
+    return refused
 
 
 def page(words: tuple[str, str], status: int = 200) -> Response:

@@ -28,6 +28,7 @@ UNSHOWN = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
 STATUS: Mapping[type[PaymentError], int] = {
     errors.InvalidRequest: 422,
+    errors.Malformed: 400,
     errors.NotStrictJson: 400,
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
@@ -39,6 +40,7 @@ STATUS: Mapping[type[PaymentError], int] = {
     errors.Conflict: 409,
     errors.IdempotencyInProgress: 409,
     errors.IdempotencyMismatch: 422,
+    errors.RateLimited: 429,
     errors.Overloaded: 503,
     errors.InternalError: 500,
     errors.Rejected: 422,
@@ -60,9 +62,26 @@ NUMBERED: Mapping[int, tuple[type[PaymentError], str]] = {
     413: (errors.TooLarge, "The body is larger than this address takes."),
 }
 
+# What is said beside a problem; where a request stopped half-way, nobody knows where the next would begin.
+BESIDE: Mapping[type[PaymentError], Mapping[str, str]] = {
+    errors.Unauthenticated: {"WWW-Authenticate": "Bearer"},
+    errors.Malformed: {"Connection": "close"},
+}
+LATER = frozenset({429, 503})
+
+RETRY_AFTER = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}}
+RATE_LIMIT = {
+    "RateLimit": {
+        "description": "How many calls are left, and in how many seconds all are",
+        "schema": {"type": "string"},
+    },
+    "RateLimit-Policy": {"description": "How many there are in how many seconds", "schema": {"type": "string"}},
+}
+TOLD_LATER: Mapping[int, Mapping[str, Any]] = {429: {**RETRY_AFTER, **RATE_LIMIT}, 503: RETRY_AFTER}
+
 EVERYWHERE = (errors.InternalError,)
-BY_KEY = (errors.Unauthenticated, errors.Forbidden, errors.InvalidRequest)
-WITH_BODY = (errors.TooLarge, errors.UnsupportedMediaType, errors.NotStrictJson)
+BY_KEY = (errors.Unauthenticated, errors.Forbidden, errors.InvalidRequest, errors.RateLimited)
+WITH_BODY = (errors.TooLarge, errors.UnsupportedMediaType, errors.Malformed, errors.NotStrictJson)
 SENDING = (errors.Rejected, errors.Misconfigured, errors.Throttled, errors.Unavailable, errors.OutcomeUnknown)
 READING = (
     errors.ProviderNotFound,
@@ -161,9 +180,9 @@ def tidy(words: str | None) -> str | None:
 
 def headers_of(error: PaymentError, status: int) -> dict[str, str]:
     """When to come back is always said where the caller should."""
-    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, errors.Unauthenticated) else {}
-    wait = error.retry_after or (1 if status == 503 else None)
-    return headers if wait is None else {**headers, "Retry-After": str(wait)}
+    headers = next((said for kind, said in BESIDE.items() if isinstance(error, kind)), {})
+    wait = error.retry_after or (1 if status in LATER else None)
+    return {**headers} if wait is None else {**headers, "Retry-After": str(wait)}
 
 
 def facts(error: PaymentError) -> dict[str, str | None]:
@@ -204,7 +223,7 @@ async def not_valid(request: Request, error: RequestValidationError) -> Response
 
 async def gone(request: Request, _error: Exception) -> Response:
     """Nobody is left to read this, but the line about the request says so."""
-    return problem(request, errors.NotStrictJson("The body ended before it was whole."))
+    return problem(request, errors.Malformed("The body ended before it was whole."))
 
 
 async def unexpected(request: Request, error: Exception) -> Response:
@@ -222,6 +241,5 @@ def documented(*found: type[PaymentError]) -> dict[int | str, dict[str, Any]]:
 
 def described(status: int, same: Iterable[type[PaymentError]]) -> dict[str, Any]:
     said = "\n\n".join(f"`{kind.code}`: {kind.title}." for kind in same)
-    later = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}}
-    headers = {"headers": later} if status == 503 else {}
-    return {"description": said, "content": {MEDIA_TYPE: {"schema": SCHEMA}}, **headers}
+    told = {"headers": TOLD_LATER[status]} if status in TOLD_LATER else {}
+    return {"description": said, "content": {MEDIA_TYPE: {"schema": SCHEMA}}, **told}

@@ -13,6 +13,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
@@ -132,18 +133,35 @@ def checked(reading: Callable[[str], object]) -> Callable[[str], str]:
     return check
 
 
+def whole_text(form: re.Pattern[str]) -> dict[str, JsonValue]:
+    """What tells the OpenAPI of a form."""
+    return {"pattern": f"^{form.pattern}$"}
+
+
+PLAIN: dict[str, JsonValue] = {"pattern": r"^[^\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]*$"}
 Plain = AfterValidator(plain)
-Name = Annotated[str, Field(min_length=1, max_length=200), Plain]
-Short = Annotated[str, Field(min_length=1, max_length=128), Plain]
-Long = Annotated[str, Field(min_length=1, max_length=500), Plain]
-Title = Annotated[str, Field(min_length=1, max_length=100), Plain]
+Name = Annotated[str, Field(min_length=1, max_length=200, json_schema_extra=PLAIN), Plain]
+Short = Annotated[str, Field(min_length=1, max_length=128, json_schema_extra=PLAIN), Plain]
+Long = Annotated[str, Field(min_length=1, max_length=500, json_schema_extra=PLAIN), Plain]
+Title = Annotated[str, Field(min_length=1, max_length=100, json_schema_extra=PLAIN), Plain]
+Key = Annotated[str, Field(min_length=1, max_length=40, json_schema_extra=PLAIN), Plain]
+Value = Annotated[str, Field(max_length=500, json_schema_extra=PLAIN), Plain]
 Decimals = Annotated[
-    str, BeforeValidator(decimal_text), Field(json_schema_extra={"pattern": f"^{AMOUNT.pattern}$"}, examples=["49.90"])
+    str, BeforeValidator(decimal_text), Field(json_schema_extra=whole_text(AMOUNT), examples=["49.90"])
 ]
-Code = Annotated[str, Field(json_schema_extra={"pattern": f"^{CURRENCY.pattern}$"}, examples=["EUR"])]
-Email = Annotated[str, Field(max_length=254, examples=["a@example.org"]), Plain, AfterValidator(email_address)]
-Phone = Annotated[str, Field(max_length=32, examples=["+49 30 1234567"]), AfterValidator(phone_number)]
-Country = Annotated[str, AfterValidator(country_code), Field(examples=["DE"])]
+Code = Annotated[str, Field(json_schema_extra=whole_text(CURRENCY), examples=["EUR"])]
+Email = Annotated[
+    str,
+    Field(max_length=254, json_schema_extra=whole_text(EMAIL), examples=["a@example.org"]),
+    Plain,
+    AfterValidator(email_address),
+]
+Phone = Annotated[
+    str,
+    Field(max_length=32, json_schema_extra=whole_text(PHONE), examples=["+49 30 1234567"]),
+    AfterValidator(phone_number),
+]
+Country = Annotated[str, Field(json_schema_extra=whole_text(COUNTRY), examples=["DE"]), AfterValidator(country_code)]
 WebAddress = Annotated[str, Field(max_length=2048), AfterValidator(web_address)]
 Moment = Annotated[
     datetime,
@@ -195,10 +213,7 @@ class NewInvoice(Sent):
     )
     redirect_button_title: Title | None = None
     callback_url: WebAddress | None = Field(None, description="Where events of this invoice are sent")
-    metadata: Annotated[
-        dict[Annotated[str, Field(min_length=1, max_length=40), Plain], Annotated[str, Field(max_length=500), Plain]],
-        Field(max_length=50),
-    ] = {}
+    metadata: Annotated[dict[Key, Value], Field(max_length=50, json_schema_extra={"additionalProperties": False})] = {}
     provider_options: dict[str, Any] = Field({}, description="What only this provider knows; see its own schema")
 
     @field_validator("currency")

@@ -2,6 +2,7 @@
 
 PaymentError                     code                        outcome at the provider
 ├── InvalidRequest               invalid_request             none      the caller's fields, all faults named
+├── Malformed                    invalid_request             none      the request cannot be read at all
 ├── NotStrictJson                invalid_request             none      the body cannot be read at all
 ├── Unauthenticated              unauthenticated             none
 ├── Forbidden                    forbidden                   none
@@ -16,6 +17,7 @@ PaymentError                     code                        outcome at the prov
 │   └── CheckoutUnavailable      checkout_unavailable
 ├── IdempotencyInProgress        idempotency_in_progress     none      the first call with this key still runs
 ├── IdempotencyMismatch          idempotency_mismatch        none      this key was used for another request
+├── RateLimited                  rate_limited                none      this caller comes too often
 ├── Overloaded                   overloaded                  none      the store is away, or we are full
 ├── InternalError                internal_error              unknown   our bug
 └── ProviderError                                                      what came of asking a provider
@@ -76,6 +78,11 @@ class InvalidRequest(PaymentError):
     def __init__(self, faults: list[Fault]) -> None:
         super().__init__("See errors for everything that has to be put right.")
         self.faults = faults
+
+
+class Malformed(PaymentError):
+    code = "invalid_request"
+    title = "The request cannot be read"
 
 
 class NotStrictJson(PaymentError):
@@ -146,6 +153,12 @@ class IdempotencyInProgress(PaymentError):
 class IdempotencyMismatch(PaymentError):
     code = "idempotency_mismatch"
     title = "This idempotency key was used for another request"
+
+
+class RateLimited(PaymentError):
+    code = "rate_limited"
+    title = "Too many calls in too short a time"
+    retryable = True
 
 
 class Overloaded(PaymentError):

@@ -13,6 +13,7 @@ from typeid import TypeID
 from app.domain.money import Money
 
 ID = re.compile(r"inv_[0-7][0-9a-hjkmnp-tv-z]{25}", re.ASCII)
+PAGE = re.compile(r"https?://[^\s\x00-\x1f\x7f]+", re.IGNORECASE)
 
 # Before the point or after it, in what providers tell of money.
 MOST_DIGITS = 18
@@ -72,7 +73,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkout:
-    """Where the shopper pays: a hosted page, a Lightning invoice, a Bitcoin address."""
+    """Where the shopper pays: a hosted page, a Lightning invoice, a Bitcoin address. No other URL than a page's is kept."""
 
     url: str | None = None
     lightning: str | None = None
@@ -81,6 +82,8 @@ class Checkout:
 
     def __post_init__(self) -> None:
         to_the_millisecond(self, "expires_at")
+        if self.url is not None and not PAGE.fullmatch(self.url):
+            object.__setattr__(self, "url", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

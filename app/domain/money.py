@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact, InvalidOperation
 from functools import cache
 from typing import Self
 
@@ -12,6 +12,9 @@ from iso4217 import Currency
 ASSETS = {"BTC": 8, "LTC": 8, "BCH": 8, "DOGE": 8, "ETH": 18, "BNB": 18, "SOL": 9, "TRX": 6, "USDT": 6, "USDC": 6}
 
 AMOUNT = re.compile(r"(0|[1-9][0-9]{0,17})(\.[0-9]{1,18})?", re.ASCII)
+
+# More digits than any sum of money has: what has still more is refused and not rounded.
+EXACT = Context(prec=60, traps=[InvalidOperation, Inexact])
 
 
 @cache
@@ -75,10 +78,10 @@ class Money:
 
 
 def scaled(amount: Decimal, currency: str) -> Decimal:
-    """In the currency's own scale; assets without trailing zeros; never rounded."""
+    """In the currency's own scale; assets without trailing zeros; never rounded: ArithmeticError where it would be."""
     decimals = exponent(currency)
-    plain = amount.normalize()
+    plain = amount.normalize(EXACT)
     scale = -int(plain.as_tuple().exponent)
     if decimals is None or currency in ASSETS or scale > decimals:
-        return plain if scale > 0 else plain.quantize(Decimal(1))
-    return plain.quantize(Decimal(1).scaleb(-decimals))
+        return plain if scale > 0 else plain.quantize(Decimal(1), context=EXACT)
+    return plain.quantize(Decimal(1).scaleb(-decimals), context=EXACT)

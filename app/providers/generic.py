@@ -142,6 +142,7 @@ class Paid(msgspec.Struct, rename="camel"):
     amount: Decimal
     asset: Code
     invoice_id: Id | None = None
+    status: str | None = None
 
 
 class Failure(msgspec.Struct):
@@ -258,13 +259,15 @@ class Generic(provider.Provider):
 
     @override
     def read_notification(self, headers: Mapping[str, str], body: bytes) -> Notification:
-        """A deposit is the same however often it is told; an event that is not about an invoice says nothing."""
+        """A deposit is the same however often it is told, and counts once it is processed; `Withdraw` says nothing."""
         told = decoded(body, Told)
         if told.event == "Withdraw":
             return Notification(digest=sha256(body).digest())
         if told.event in DEPOSITS:
             paid = decoded(told.data, Paid)
-            digest = sha256(f"{told.event} {paid.id}".encode()).digest()
+            if paid.status not in (None, "Processed"):
+                return Notification(digest=sha256(body).digest(), reference=paid.invoice_id)
+            digest = sha256(f"deposit {paid.id}".encode()).digest()
             deposit = Deposit.of(paid.id, paid.amount, paid.asset)
             return Notification(digest=digest, reference=paid.invoice_id, deposit=deposit)
         moved = decoded(told.data, Moved)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from app.domain.errors import CheckoutUnavailable, InvalidRequest, InvoiceFinished, RedirectFixed
+from app.domain.errors import CheckoutUnavailable, Fault, InvalidRequest, InvoiceFinished, RedirectFixed
 from app.domain.invoice import Checkout, Invoice
 from app.domain.redirects import filled
 from app.provider import Provider, Started
@@ -31,9 +31,17 @@ class Checkouts:
     destinations: Destinations
     flights: Flights = field(default_factory=Flights)
 
-    async def start(self, id: str, *, redirect_url: str | None, redirect_button_title: str | None) -> Visit:
-        """`redirect_url` overrides the one from creation, where the provider takes one at checkout."""
-        if faults := list(self.destinations.faults(redirect_url=redirect_url)):
+    async def start(
+        self, id: str, *, redirect_url: str | None, redirect_button_title: str | None, shopper: bool = False
+    ) -> Visit:
+        """`redirect_url` overrides the one from creation, where the provider takes one at checkout.
+
+        A `shopper` may say one only where it is set which hosts there are to return to: `/pay` leads there too.
+        """
+        faults = list(self.destinations.faults(redirect_url=redirect_url))
+        if shopper and redirect_url and not self.destinations.redirect_hosts:
+            faults.append(Fault("/redirect_url", "is the shop's to say"))
+        if faults:
             raise InvalidRequest(faults)
         provider, invoice = await self.steps.opened(id, "checkout")
         there = filled(redirect_url, invoice_id=invoice.id, order_id=invoice.order_id) or invoice.redirect_url

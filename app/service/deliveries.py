@@ -34,6 +34,9 @@ LEASE = timedelta(seconds=2 * TIMEOUT_SECONDS)
 LONGEST_PAUSE = 24 * 60 * 60
 GONE = 410
 LATER = frozenset({429, 503})
+LIMITS = {"seconds": TIMEOUT_SECONDS, "connect_seconds": CONNECT_SECONDS, "cap": ANSWER_BYTES}
+# While some are under way, how soon it is looked whether others are due.
+LOOK_EVERY_SECONDS = 0.5
 
 
 def jitter() -> float:
@@ -45,7 +48,7 @@ class Deliveries:
     """`waits` are the seconds between two attempts; after the last one it has failed. Every secret signs."""
 
     outbox: Outbox
-    http: httpx.AsyncClient
+    wire: httpx.AsyncBaseTransport
     secrets: Sequence[SecretStr]
     waits: Sequence[float]
     clock: Clock
@@ -56,7 +59,7 @@ class Deliveries:
         """Begin with every receiver that something is due for; how many those are."""
         due = await self.outbox.receivers_due(self.clock())
         for receiver in due:
-            self.flights.start(receiver, partial(self._serve, receiver))
+            self.flights.start(receiver, partial(self._serve, receiver)).add_done_callback(ended)
         return len(due)
 
     async def close(self) -> None:
@@ -79,11 +82,13 @@ class Deliveries:
             while True:
                 now = self.clock()
                 free = AT_ONE_RECEIVER - len(under_way)
-                claimed = await self.outbox.claim(receiver, now, now + LEASE, free)
+                claimed = await self.outbox.claim(receiver, now, now + LEASE, free) if free else []
                 under_way |= {asyncio.create_task(self._deliver(*each)) for each in claimed}
                 if not under_way:
                     return
-                done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                done, under_way = await asyncio.wait(
+                    under_way, timeout=LOOK_EVERY_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                )
                 for task in done:
                     task.result()
         except PaymentError as error:
@@ -121,19 +126,17 @@ class Deliveries:
         headers = {"Content-Type": "application/json", "User-Agent": "Gatehouse", **self._signed(event.id, at, body)}
         status, error, later = None, None, 0
         try:
-            answer = await self.http.post(
-                delivery.url,
-                content=body,
-                headers=headers,
-                extensions={"seconds": TIMEOUT_SECONDS, "connect_seconds": CONNECT_SECONDS, "cap": ANSWER_BYTES},
+            answer = await self.wire.handle_async_request(
+                httpx.Request("POST", delivery.url, content=body, headers=headers, extensions=LIMITS)
             )
-        except httpx.TransportError as failure:
+        except (httpx.TransportError, httpx.InvalidURL) as failure:
             error = str(failure)
         else:
             status = answer.status_code
-            later = seconds_of(answer.headers.get("retry-after"), default=0, longest=LONGEST_PAUSE)
+            if status in LATER:
+                later = seconds_of(answer.headers.get("retry-after"), default=0, longest=LONGEST_PAUSE)
         ms = round((perf_counter() - began) * 1000)
-        return Attempt(at=at, status=status, error=error, ms=ms), later if status in LATER else 0
+        return Attempt(at=at, status=status, error=error, ms=ms), later
 
     def _signed(self, id: str, at: datetime, body: bytes) -> Mapping[str, str]:
         """As Standard Webhooks has it, with each secret while one is being rotated; unsigned without any."""
@@ -149,3 +152,9 @@ class Deliveries:
             return "failed", None
         wait = max(self.waits[delivery.tries] * self.jitter(), later)
         return "pending", self.clock() + timedelta(seconds=wait)
+
+
+def ended(task: "asyncio.Task[None]") -> None:
+    """What stumbles over itself is begun again when its claims lapse."""
+    if not task.cancelled() and (error := task.exception()):
+        log.error("deliveries.failed", exc_info=error)

@@ -3,20 +3,30 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import ip_network
 from urllib.parse import urlsplit
 
-from ssrfguard import BlockedAddressError, BlockedURLError, Policy
+import httpx
+from ssrfguard import DEFAULT_DENIED, AddressTable, Block, BlockedAddressError, BlockedURLError, Policy, Reach
 
 from app.domain.errors import Fault
 
-# Names that lead nowhere but into somebody's own network.
+# Names that lead nowhere but into somebody's own network: those without a dot, and those that nobody has in public.
 LOCAL = re.compile(
-    r"(?:.*\.)?(?:localhost|localdomain|local|internal|intranet|lan|home\.arpa|corp|home)\.?", re.IGNORECASE
+    r"[^.:]+\.?|"
+    r"(?:.*\.)?(?:localhost|localdomain|local|internal|intranet|lan|home\.arpa|corp|home|metadata\.goog)\.?",
+    re.IGNORECASE,
 )
 DEFAULT_PORTS = {"https": ":443", "http": ":80"}
 PRIVATE = "must not lead into a private network"
+ODD = "must have a host name that can be looked up"
+# A public address that Azure answers to its own machines, with what only they may know.
+WIRE_SERVER = Block(ip_network("168.63.129.16/32"), "Azure's wire server", "", Reach.DENIED)
 # Of a scheme and a port it is judged elsewhere whether they may be used.
-POLICY = Policy(allowed_ports=frozenset(range(1, 65536)))
+POLICY = Policy(
+    allowed_ports=frozenset(range(1, 65536)),
+    denied_networks=AddressTable((*DEFAULT_DENIED.blocks, WIRE_SERVER)),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,29 +59,40 @@ class Destinations:
         parts = urlsplit(url)
         if parts.fragment:
             return "must have no fragment, which is never sent"
+        if "@" in parts.netloc:
+            return "must have no user name"
+        if parts.scheme != "https" and not self.private:
+            return "must begin with https://"
+        if (parts.port or 443) not in self.callback_ports and not self.private:
+            return f"must use one of the ports {', '.join(map(str, sorted(self.callback_ports)))}"
+        return self.host_fault(url)
+
+    def host_fault(self, url: str) -> str | None:
+        """What is wrong with its host as it is written; a literal address and a name that is nobody else's say it."""
+        if not is_sendable(url):
+            return ODD
         if self.private:
             return None
-        if parts.scheme != "https":
-            return "must begin with https://"
-        if (parts.port or 443) not in self.callback_ports:
-            return f"must use one of the ports {', '.join(map(str, sorted(self.callback_ports)))}"
-        return PRIVATE if self.is_private(url) else None
+        try:
+            target = POLICY.check_url(url)
+        except BlockedURLError as error:
+            return PRIVATE if isinstance(error.__cause__, BlockedAddressError) else ODD
+        return PRIVATE if LOCAL.fullmatch(target.host) else None
 
     def _redirect_fault(self, url: str) -> str | None:
         parts = urlsplit(url)
         if parts.scheme != "https" and not self.private:
             return "must begin with https://"
-        host = parts.netloc.lower().removesuffix(DEFAULT_PORTS[parts.scheme])
-        if self.redirect_hosts and host not in self.redirect_hosts:
+        usual = DEFAULT_PORTS[parts.scheme]
+        host = parts.netloc.lower().removesuffix(usual)
+        if self.redirect_hosts and self.redirect_hosts.isdisjoint({host, host + usual}):
             return "must be at one of the hosts that shoppers may return to"
         return None
 
-    def is_private(self, url: str) -> bool:
-        """It says so itself, where those are closed: by a literal address, or a name that is nobody else's."""
-        if self.private:
-            return False
-        try:
-            target = POLICY.check_url(url)
-        except (BlockedURLError, BlockedAddressError):
-            return True
-        return LOCAL.fullmatch(target.host) is not None
+
+def is_sendable(url: str) -> bool:
+    """Whether its host is one to our client too, which takes every xn-- apart."""
+    try:
+        return bool(httpx.URL(url).host)
+    except (httpx.InvalidURL, UnicodeError):
+        return False

@@ -1,11 +1,13 @@
 """Events in the order in which they were committed, for whoever catches up or follows."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.domain.invoice import Event
-from app.service.watch import FEED, LOOK_EVERY_SECONDS, Watch
+from app.service.flights import Flights
+from app.service.watch import FEED, Watch
 from app.storage.feed import EventLog
+from app.storage.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,10 +27,15 @@ class Page:
     more: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Feed:
+    """`flights` share the numbering among all who follow; `newest` is the last number that they have been told of."""
+
     log: EventLog
+    store: Store
     watch: Watch
+    flights: Flights = field(default_factory=Flights)
+    newest: int = 0
 
     async def page(self, wanted: Wanted, wait: float = 0) -> Page:
         """The next events; where there are none yet, as soon as there are, at most after `wait` seconds."""
@@ -40,10 +47,21 @@ class Feed:
                 left = until - loop.time()
                 if page.events or left <= 0 or self.watch.draining:
                     return page
-                await bell.wait(min(left, LOOK_EVERY_SECONDS))
+                await bell.wait(left)
+
+    async def look(self) -> bool:
+        """Ring for what other processes have done: a query or two for all who wait."""
+        await self.watch.look(self.store)
+        if FEED in self.watch.bells:
+            await self._numbered()
+            newest = await self.log.newest()
+            if newest > self.newest:
+                self.newest = newest
+                self.watch.ring(())
+        return False
 
     async def _now(self, wanted: Wanted) -> Page:
-        await self.log.number()
+        await self._numbered()
         found = await self.log.after(wanted.after, wanted.limit + 1, type=wanted.type, invoice_id=wanted.invoice_id)
         shown = found[: wanted.limit]
         return Page(
@@ -51,3 +69,6 @@ class Feed:
             last=shown[-1][0] if shown else wanted.after,
             more=len(found) > wanted.limit,
         )
+
+    async def _numbered(self) -> None:
+        await self.flights.join("number", self.log.number)

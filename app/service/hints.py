@@ -1,7 +1,7 @@
 """Ask a provider because it told us to, no more often than does it good."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from weakref import WeakValueDictionary
 
@@ -22,10 +22,15 @@ REMEMBERED_SECONDS = 10
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a provider said of an invoice, and when it was asked."""
+    """What a provider said of an invoice, and when it was asked; `first` for the one who asked."""
 
     began: datetime
     seen: Snapshot
+    first: bool = True
+
+
+class NotNow(Exception):
+    """It has been asked about as often as does good: later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,26 +43,27 @@ class Hints:
     looks: dict[str, Look] = field(default_factory=dict)
     limiter: MovingWindowRateLimiter = field(default_factory=lambda: MovingWindowRateLimiter(MemoryStorage()))
 
-    async def look(self, provider: Provider, key: str, told_at: datetime, flow: Flow[Snapshot]) -> Look | None:
-        """What the provider says since `told_at`; None: it may not be asked just now. `key` names what is asked for."""
+    async def look(
+        self, provider: Provider, key: str, told_at: datetime, flow: Flow[Snapshot], about: str | None = None
+    ) -> Look:
+        """What the provider says since `told_at`, or NotNow.
+
+        `key` names what is asked for, and `about` the invoice of ours that it is about, if it is known.
+        """
         turn = self.turns.setdefault(key, asyncio.Lock())
         async with turn:
             known = self.looks.get(key)
             if known and known.began >= told_at:
-                return known
-            if not await self._may_ask(provider, key):
-                return None
-            return await self._look(provider, key, flow)
-
-    async def _may_ask(self, provider: Provider, key: str) -> bool:
-        return await self.limiter.hit(OF_ONE_INVOICE, key) and await self.limiter.hit(OF_ONE_PROVIDER, provider.name)
-
-    async def _look(self, provider: Provider, key: str, flow: Flow[Snapshot]) -> Look:
-        began = self.clock()
-        look = Look(began, await self.exchange.run(provider, "get", flow, key))
-        self.looks[key] = look
-        asyncio.get_running_loop().call_later(REMEMBERED_SECONDS, self._forget, key, look)
-        return look
+                return replace(known, first=False)
+            if not await self.limiter.hit(OF_ONE_INVOICE, about or key):
+                raise NotNow
+            if not await self.limiter.hit(OF_ONE_PROVIDER, provider.name):
+                raise NotNow
+            began = self.clock()
+            look = Look(began, await self.exchange.run(provider, "get", flow, about))
+            self.looks[key] = look
+            asyncio.get_running_loop().call_later(REMEMBERED_SECONDS, self._forget, key, look)
+            return look
 
     def _forget(self, key: str, look: Look) -> None:
         if self.looks.get(key) is look:

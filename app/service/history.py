@@ -57,7 +57,11 @@ def notice_view(notice: Notice) -> StepOut:
 
 def event_view(event: Event) -> StepOut:
     moved = msgspec.json.decode(event.data, type=Moved)
-    return seen(event.at, "move", event_id=event.id, type=event.type, **msgspec.structs.asdict(moved))
+    return seen(event.at, "move", event_id=event.id, type=event.type, **shown_of(moved))
+
+
+def shown_of(moved: Moved) -> dict[str, Any]:
+    return {name: shown(name, value) for name, value in msgspec.structs.asdict(moved).items()}
 
 
 def attempts(delivery: Delivery) -> Iterator[StepOut]:

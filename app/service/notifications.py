@@ -11,19 +11,19 @@ import structlog
 
 from app.domain.delivery import Notice
 from app.domain.errors import NotFound, NotStrictJson, PaymentError, ProviderNotFound, Unauthenticated
-from app.domain.invoice import Deposit, Event, Invoice, Snapshot
+from app.domain.invoice import Deposit, Invoice, Snapshot
 from app.provider import Notification, Provider
 from app.service.addresses import Addresses
 from app.service.changes import adopted, apply, deposited
-from app.service.hints import Hints
+from app.service.hints import Hints, NotNow
 from app.service.records import Records
 from app.service.recovery import Recovery
 from app.storage.inbox import Inbox
 
 log = structlog.get_logger()
 
-AT_ONCE = 20
-LEASE = timedelta(seconds=30)
+AT_ONCE = 64
+SOON = timedelta(seconds=1)
 # When one that could not be looked into yet is tried again; the last repeats.
 WAITS = tuple(timedelta(seconds=wait) for wait in (1, 1, 2, 5, 10, 30, 60, 300, 1800))
 GIVEN_UP_AFTER = timedelta(hours=72)
@@ -31,13 +31,14 @@ GIVEN_UP_AFTER = timedelta(hours=72)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notifications:
-    """`under_way` are those that are looked into just now; one that is cut off is due again when its lease lapses."""
+    """`under_way` are those that are looked into just now; one that is cut off is due again when its `lease` lapses."""
 
     inbox: Inbox
     records: Records
     recovery: Recovery
     addresses: Addresses
     hints: Hints
+    lease: timedelta
     under_way: set[asyncio.Task[Any]] = field(default_factory=set)
 
     async def accept(
@@ -55,26 +56,31 @@ class Notifications:
         if told.reference is None and invoice_id is None:
             log.info("notification.ignored", provider=name)
             return
+        signed = provider.notices == "signed"
         notice = Notice(
             provider=name,
-            digest=sha256((invoice_id or "").encode() + told.digest).digest(),
+            digest=told.digest if told.deposit else sha256((invoice_id or "").encode() + told.digest).digest(),
             received_at=now,
             invoice_id=invoice_id or told.our_id,
             reference=told.reference,
             body=body,
-            signed=provider.notices == "signed",
+            signed=signed,
         )
-        kept = await self.inbox.receive(notice, now + LEASE)
+        # What signs nothing may say the same of two changes.
+        kept = await self.inbox.receive(notice, now + self.lease, again=not signed and told.deposit is None)
         log.info("notification.received", provider=name, invoice_id=notice.invoice_id, repeated=kept is None)
         if kept is not None:
             self._begin(kept)
 
     async def see_to_due(self) -> int:
-        """How many had been cut off or put off, and have been seen to now."""
+        """How many had been cut off or put off, and are seen to from now on."""
+        free = AT_ONCE - len(self.under_way)
+        if free <= 0:
+            return 0
         now = self.records.clock()
-        due = await self.inbox.claim(now, now + LEASE, AT_ONCE)
-        if due:
-            await asyncio.wait([self._begin(notice) for notice in due])
+        due = await self.inbox.claim(now, now + self.lease, free)
+        for notice in due:
+            self._begin(notice)
         return len(due)
 
     async def close(self) -> None:
@@ -98,11 +104,10 @@ class Notifications:
             return (tokened or invoice_id is None) and provider.verify(headers, body, now)
         return tokened
 
-    def _begin(self, notice: Notice) -> "asyncio.Task[None]":
+    def _begin(self, notice: Notice) -> None:
         task = asyncio.create_task(self._see_to(notice))
         self.under_way.add(task)
         task.add_done_callback(self._ended)
-        return task
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         """One that stumbles over itself is due again when its lease lapses."""
@@ -114,6 +119,9 @@ class Notifications:
         invoice = await self._whose(notice)
         try:
             done = await self._look_into(notice, invoice)
+        except NotNow:
+            await self.inbox.postpone(notice.position, self.records.clock() + SOON, tries=notice.tries)
+            return
         except PaymentError as error:
             log.info("notification.put_off", provider=notice.provider, invoice_id=notice.invoice_id, code=error.code)
             done = False
@@ -121,22 +129,29 @@ class Notifications:
         if done or now - notice.received_at > GIVEN_UP_AFTER:
             await self.inbox.close(notice.position, invoice.id if invoice else None)
         else:
-            await self.inbox.postpone(notice.position, now + WAITS[min(notice.tries, len(WAITS) - 1)])
+            wait = WAITS[min(notice.tries, len(WAITS) - 1)]
+            await self.inbox.postpone(notice.position, now + wait, tries=notice.tries + 1)
 
     async def _look_into(self, notice: Notice, invoice: Invoice | None) -> bool:
-        """Whether everything in it is settled."""
+        """Whether everything in it is settled. NotNow: look again soon."""
         provider = self.records.providers.get(notice.provider)
         if provider is None:
             return False
-        if invoice is None:
-            return await self._adopt(provider, notice)
-        if invoice.in_doubt:
-            return await self._link(provider, invoice, notice)
-        look = await self.hints.look(provider, invoice.id, notice.received_at, provider.fetch_invoice(invoice))
-        if look is None:
-            return False
-        invoice = await self.records.undo(provider, await self.records.record(invoice.id, provider, look.seen))
         deposit = readable(provider, {}, notice.body).deposit
+        if invoice is None or invoice.in_doubt:
+            done = await (self._link(provider, invoice, notice) if invoice else self._adopt(provider, notice))
+            if done and deposit is not None and await self._whose(notice) is not None:
+                raise NotNow
+            return done
+        asked, key = invoice, invoice.id
+        if is_new := notice.reference not in (None, invoice.reference, invoice.linked_reference):
+            asked, key = replace(invoice, linked_reference=notice.reference), f"{invoice.id} {notice.reference}"
+        look = await self.hints.look(provider, key, notice.received_at, provider.fetch_invoice(asked), about=invoice.id)
+        if is_new and not is_of(look.seen, invoice):
+            log.warning("notification.of_another", provider=provider.name, invoice_id=invoice.id)
+            return True
+        if look.first:
+            await self.records.undo(provider, await self.records.record(invoice.id, provider, look.seen))
         return deposit is None or await self._deposit(notice, invoice, deposit, look.seen)
 
     async def _whose(self, notice: Notice) -> Invoice | None:
@@ -156,8 +171,6 @@ class Notifications:
             look = await self.hints.look(provider, key, notice.received_at, provider.fetch_invoice(shell))
         except ProviderNotFound:
             return True
-        if look is None:
-            return False
         at, store = self.records.clock(), self.records.store
         await store.adopt(
             provider.name,
@@ -176,9 +189,9 @@ class Notifications:
             await self.recovery.resolve(invoice.id)
             return True
         named = replace(invoice, reference=notice.reference)
-        look = await self.hints.look(provider, invoice.id, notice.received_at, provider.fetch_invoice(named))
-        if look is None:
-            return False
+        look = await self.hints.look(
+            provider, invoice.id, notice.received_at, provider.fetch_invoice(named), invoice.id
+        )
         if invoice.contradicts(look.seen) or look.seen.our_id not in (None, invoice.id):
             await self.recovery.resolve(invoice.id)
             return True
@@ -187,16 +200,18 @@ class Notifications:
         return True
 
     async def _deposit(self, notice: Notice, invoice: Invoice, deposit: Deposit, seen: Snapshot) -> bool:
-        """One fact for one deposit: signed, or seen by ourselves."""
-        if not notice.signed and deposit.id not in {each.id for each in seen.deposits}:
+        """One fact for one deposit: as it was signed, or as we have seen it ourselves."""
+        told = deposit if notice.signed else next((each for each in seen.deposits if each.id == deposit.id), None)
+        if told is None:
             return False
         at = self.records.clock()
-
-        def fact(invoice: Invoice) -> Event:
-            return deposited(invoice, deposit, at)
-
-        await self.records.store.deposit(notice.position, invoice.id, fact)
+        await self.records.store.deposit(notice.position, invoice.id, lambda invoice: deposited(invoice, told, at))
         return True
+
+
+def is_of(seen: Snapshot, invoice: Invoice) -> bool:
+    """Whether what was found under an id that is new to us is this invoice's, and no other's."""
+    return seen.our_id == invoice.id or seen.linked_reference in (None, invoice.linked_reference)
 
 
 def readable(provider: Provider, headers: Mapping[str, str], body: bytes) -> Notification:

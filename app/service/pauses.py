@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
-from app.domain.errors import NotFound, Overloaded
+from app.domain.errors import NotFound
 from app.domain.trace import Pause
 from app.exchange import Exchange
 from app.provider import Provider
@@ -15,7 +15,7 @@ from app.storage.journal import Journal
 
 log = structlog.get_logger()
 
-LOOK_EVERY_SECONDS = 1.0
+OBEY_EVERY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,33 +26,29 @@ class Pauses:
     exchange: Exchange
     providers: Mapping[str, Provider]
     clock: Clock
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def pause(self, name: str, *, by: str, reason: str) -> None:
         provider = self._provider(name)
-        await self.journal.pause(Pause(provider=name, since=self.clock(), by=by, reason=reason))
-        self.exchange.lane(provider).paused = True
+        async with self.turn:
+            await self.journal.pause(Pause(provider=name, since=self.clock(), by=by, reason=reason))
+            self.exchange.lane(provider).paused = True
         log.warning("operator.paused", provider=name, by=by, reason=reason)
 
     async def resume(self, name: str, *, by: str, reason: str) -> None:
         provider = self._provider(name)
-        await self.journal.resume(name)
-        self.exchange.lane(provider).paused = False
+        async with self.turn:
+            await self.journal.resume(name)
+            self.exchange.lane(provider).paused = False
         log.warning("operator.resumed", provider=name, by=by, reason=reason)
 
-    async def look(self) -> None:
-        """Once."""
-        paused = {pause.provider for pause in await self.journal.pauses()}
-        for name, provider in self.providers.items():
-            self.exchange.lane(provider).paused = name in paused
-
-    async def obey(self) -> None:
-        """For ever."""
-        while True:
-            await asyncio.sleep(LOOK_EVERY_SECONDS)
-            try:
-                await self.look()
-            except Overloaded:
-                log.info("pauses.unseen")
+    async def look(self) -> bool:
+        """Obey what is kept."""
+        async with self.turn:
+            paused = {pause.provider for pause in await self.journal.pauses()}
+            for name, provider in self.providers.items():
+                self.exchange.lane(provider).paused = name in paused
+        return False
 
     def _provider(self, name: str) -> Provider:
         if name not in self.providers:

@@ -17,6 +17,7 @@ from app.service.notifications import Notifications
 from app.service.operators import Operators
 from app.service.pauses import Pauses
 from app.service.reconcile import Reconcile
+from app.service.retention import Retention
 from app.service.watch import Watch
 from app.storage.store import Store
 
@@ -40,3 +41,4 @@ class Services:
     watch: Watch
     history: History
     pauses: Pauses
+    retention: Retention

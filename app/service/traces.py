@@ -1,7 +1,7 @@
 """What an operator sees of one invoice's life: every call about it, and what was said that changed nothing."""
 
-import asyncio
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Literal, TypeAlias
@@ -21,7 +21,7 @@ log = structlog.get_logger()
 Kind: TypeAlias = Literal["call", "echo", "operator"]
 
 # Steps are kept together: so often, so many at most while the store is away, and so much of a body.
-FLUSH_EVERY_SECONDS = 0.25
+KEEP_EVERY_SECONDS = 0.25
 MOST_WAITING = 5000
 PRUNE_EVERY = 40
 LONGEST_BODY = 16 * 1024
@@ -36,6 +36,7 @@ class Traces:
     clock: Clock
     waiting: deque[Step] = field(default_factory=lambda: deque(maxlen=MOST_WAITING))
     grown: set[str] = field(default_factory=set)
+    turns: Iterator[int] = field(default_factory=lambda: count(1))
 
     def heard(self, call: Heard) -> None:
         """A call to a provider and what came of it, without anything secret."""
@@ -58,22 +59,18 @@ class Traces:
 
     def echo(self, invoice_id: str, word: str | None, status: str) -> None:
         """A provider's word that came late or out of order, while the invoice stayed what it was."""
-        self._add(invoice_id, "echo", provider_status=word, status=status)
+        self._add(invoice_id, "echo", provider_status=shown("", word), status=status)
 
     def operator(self, invoice_id: str, *, by: str, action: str, reason: str | None) -> None:
-        self._add(invoice_id, "operator", by=by, action=action, reason=reason)
+        self._add(invoice_id, "operator", by=by, action=action, reason=shown("", reason))
 
-    async def keep(self) -> None:
-        """For ever."""
-        for turn in count(1):
-            await asyncio.sleep(FLUSH_EVERY_SECONDS)
-            try:
-                await self.flush()
-                if turn % PRUNE_EVERY == 0 and self.grown:
-                    await self.journal.prune(self.grown)
-                    self.grown.clear()
-            except Overloaded:
-                log.info("traces.waiting", count=len(self.waiting))
+    async def keep(self) -> bool:
+        """What has happened since the last time; now and then, what is too much is forgotten."""
+        await self.flush()
+        if next(self.turns) % PRUNE_EVERY == 0 and self.grown:
+            await self.journal.prune(self.grown)
+            self.grown.clear()
+        return False
 
     async def flush(self) -> None:
         """Keep what waits; where that fails, it goes on waiting."""

@@ -5,12 +5,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-import structlog
-
-from app.domain.errors import Overloaded
 from app.storage.store import Store
-
-log = structlog.get_logger()
 
 FEED = "feed"
 # How soon a change that another process made is seen here.
@@ -33,7 +28,7 @@ class Bell:
 
 @dataclass(slots=True)
 class Watch:
-    """A change rings here at once where this process made it; `look` finds those of other processes.
+    """A change rings here at once where this process made it; `look` finds those of others.
 
     Once `draining`, nobody is to wait any longer.
     """
@@ -64,18 +59,9 @@ class Watch:
                 del self.bells[key]
 
     async def look(self, store: Store) -> None:
-        """Ring for what other processes have changed, for ever; one query for all who wait."""
-        while True:
-            await asyncio.sleep(LOOK_EVERY_SECONDS)
-            waiting = [id for id in self.bells if id != FEED]
-            if not waiting:
-                continue
-            try:
-                versions = await store.versions(waiting)
-            except Overloaded:
-                log.info("watch.blind")
-                continue
-            self._compare(versions)
+        """Ring for invoices that other processes have changed: one query for all who wait."""
+        if waiting := [id for id in self.bells if id != FEED]:
+            self._compare(await store.versions(waiting))
 
     def _compare(self, versions: dict[str, int]) -> None:
         for id, version in versions.items():

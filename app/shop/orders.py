@@ -47,6 +47,13 @@ class Order:
     def is_finished(self) -> bool:
         return self.invoice is not None and self.invoice.finished
 
+    @property
+    def begun_at(self) -> str | None:
+        """Where a part of it was paid: the rest is paid there too, and some providers open nothing else for it."""
+        if self.invoice is None or self.invoice.checkout is None or self.invoice.status != "partially_paid":
+            return None
+        return self.invoice.checkout.url
+
     def learn(self, invoice: Invoice) -> None:
         """What the service says of its invoice: by version it only goes forward."""
         self.invoice_id = invoice.id

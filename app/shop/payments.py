@@ -42,6 +42,12 @@ class Assets(msgspec.Struct, frozen=True):
     data: list[Asset]
 
 
+class Place(msgspec.Struct, frozen=True):
+    """Where an invoice is paid, once that is known."""
+
+    url: str | None
+
+
 class Invoice(msgspec.Struct, frozen=True, kw_only=True):
     """What the shop wants to know of an invoice. Amounts are decimal strings in major units."""
 
@@ -55,6 +61,7 @@ class Invoice(msgspec.Struct, frozen=True, kw_only=True):
     amount_paid: str | None
     version: int
     stale: bool = False
+    checkout: Place | None = None
 
 
 class Visit(msgspec.Struct, frozen=True):

@@ -95,6 +95,8 @@ class Till:
             await self.look(order)
         else:
             order.learn(await self.payments.create(order.id, order.asked))
+        if order.begun_at:
+            return order.begun_at
         visit = await self.payments.checkout(str(order.invoice_id))
         order.learn(visit.invoice)
         return visit.url

@@ -49,6 +49,11 @@ class EventLog:
         while await self.engine.read(lambda connection: connection.execute(UNNUMBERED).first()):
             await self.engine.write(number)
 
+    async def newest(self) -> int:
+        """The last number that was given; 0 where none was."""
+        found: int = await self.engine.read(lambda connection: connection.execute(LAST).scalar_one())
+        return found
+
     async def after(
         self, number: int, limit: int, *, type: str | None = None, invoice_id: str | None = None
     ) -> list[tuple[int, Event]]:

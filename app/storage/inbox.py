@@ -29,7 +29,13 @@ due = (
 CLAIM = update(inbox).where(inbox.c.position.in_(select(due.c.position))).values(due_at=UNTIL).returning(*WHOLE)
 OPEN = update(inbox).where(inbox.c.position == AT, inbox.c.due_at.is_not(None))
 CLOSE = OPEN.values(due_at=None)
-POSTPONE = OPEN.values(due_at=UNTIL, tries=inbox.c.tries + 1)
+POSTPONE = OPEN.values(due_at=UNTIL)
+REOPEN = (
+    update(inbox)
+    .where(inbox.c.provider == bindparam("whose"), inbox.c.digest == bindparam("which"), inbox.c.due_at.is_(None))
+    .values(due_at=UNTIL, received_at=bindparam("received", type_=Instant), tries=0)
+    .returning(inbox.c.position)
+)
 BACKLOG = select(func.count(), func.min(inbox.c.received_at)).where(inbox.c.due_at.is_not(None))
 OF_INVOICE = select(*WHOLE).where(inbox.c.invoice_id == bindparam("invoice")).order_by(inbox.c.position).limit(500)
 
@@ -38,12 +44,23 @@ OF_INVOICE = select(*WHOLE).where(inbox.c.invoice_id == bindparam("invoice")).or
 class Inbox:
     engine: Engine
 
-    async def receive(self, notice: Notice, until: datetime) -> Notice | None:
-        """Keep it, this caller's alone to see to until then; None where it is kept already."""
+    async def receive(self, notice: Notice, until: datetime, *, again: bool = False) -> Notice | None:
+        """Keep it, this caller's alone to see to until then; None where it is kept already.
+
+        `again`: one that was settled is opened again, since the same words may tell of another change.
+        """
         values = {name: getattr(notice, name) for name in FIELDS if name != "position"}
 
         def work(connection: Connection) -> Notice | None:
             position = connection.execute(ADD, {**values, "due_at": until}).scalar_one_or_none()
+            if position is None and again:
+                reopening = {
+                    "whose": notice.provider,
+                    "which": notice.digest,
+                    "received": notice.received_at,
+                    "until_at": until,
+                }
+                position = connection.execute(REOPEN, reopening).scalar_one_or_none()
             return None if position is None else replace(notice, position=position)
 
         return await self.engine.write(work)
@@ -62,8 +79,9 @@ class Inbox:
         values = {"at": position, **({"invoice_id": invoice_id} if invoice_id else {})}
         await self.engine.write(partial(run, statement=CLOSE, values=values))
 
-    async def postpone(self, position: int, until: datetime) -> None:
-        await self.engine.write(partial(run, statement=POSTPONE, values={"at": position, "until_at": until}))
+    async def postpone(self, position: int, until: datetime, *, tries: int) -> None:
+        values = {"at": position, "until_at": until, "tries": tries}
+        await self.engine.write(partial(run, statement=POSTPONE, values=values))
 
     async def of_invoice(self, id: str) -> list[Notice]:
         """Oldest first."""

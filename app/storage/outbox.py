@@ -130,7 +130,11 @@ put_off = (
     .order_by(deliveries.c.due_at)
     .limit(MOST_AT_ONCE)
 )
-ALL_DUE = update(deliveries).where(deliveries.c.position.in_(put_off)).values(due_at=NOW)
+ALL_DUE = (
+    update(deliveries)
+    .where(deliveries.c.position.in_(put_off), deliveries.c.due_at > bindparam("soon", type_=Instant))
+    .values(due_at=NOW)
+)
 ONE = WHOLE.where(deliveries.c.id == KEY)
 NEWEST = WHOLE.order_by(deliveries.c.created_at.desc(), deliveries.c.id.desc()).limit(bindparam("limit", type_=Integer))
 OF_INVOICE = WHOLE.where(deliveries.c.invoice_id == KEY).order_by(deliveries.c.position).limit(500)
@@ -178,7 +182,7 @@ class Outbox:
     async def record(
         self, delivery: Delivery, attempt: Attempt, state: State, due_at: datetime | None
     ) -> Health | None:
-        """What came of an attempt, unless the claim has lapsed; and whether its receiver has changed with it.
+        """What came of an attempt, and whether its receiver has changed with it; of a lapsed claim it is only noted.
 
         While a receiver is paused an attempt is a probe, and counts for nothing.
         """
@@ -194,6 +198,7 @@ class Outbox:
         def work(connection: Connection) -> Health | None:
             invoice = connection.execute(HELD.returning(deliveries.c.invoice_id), values).scalar_one_or_none()
             if invoice is None:
+                connection.execute(CHANGE, {"key": delivery.id, "attempts": values["attempts"]})
                 return None
             if state != "pending":
                 connection.execute(NEXT_IN_LINE, {"invoice": invoice, "now": attempt.at})
@@ -263,7 +268,7 @@ class Outbox:
 
 def judge(connection: Connection, whose: Mapping[str, Any], *, taken: bool, at: datetime) -> Health | None:
     """What an attempt says of its receiver; None: nothing new."""
-    now = connection.execute(RECEIVER_STATE.with_for_update(), whose).one()
+    now = connection.execute(RECEIVER_STATE.with_for_update(key_share=True), whose).one()
     if taken:
         if now.failures or now.paused:
             well = {"failures": 0, "failing_since": None, "paused": False, "due_at": None}

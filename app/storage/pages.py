@@ -68,6 +68,15 @@ BETWEEN: Mapping[str, ColumnElement[bool]] = {
     < tuple_(bindparam("after_at", type_=Instant), bindparam("after_id", type_=Text)),
 }
 
+# Nobody is found by an e-mail address among more than the newest so many.
+SEARCHED = 10_000
+WILD = re.compile("[%_^]")
+latest = select(invoices.c.id).order_by(invoices.c.created_at.desc(), invoices.c.id.desc()).limit(SEARCHED)
+BY_EMAIL = NEWEST.where(
+    invoices.c.id.in_(latest),
+    func.lower(type_coerce(invoices.c.customer, Text)).like(bindparam("like", type_=Text), escape="^"),
+)
+
 
 @cache
 def page_of(filters: frozenset[str]) -> Select[Any]:
@@ -81,16 +90,8 @@ def page_of(filters: frozenset[str]) -> Select[Any]:
     return page
 
 
-# Nobody is found by an e-mail address among more than the newest so many.
-SEARCHED = 10_000
-latest = select(invoices.c.id).order_by(invoices.c.created_at.desc(), invoices.c.id.desc()).limit(SEARCHED)
-BY_EMAIL = NEWEST.where(
-    invoices.c.id.in_(latest),
-    func.lower(type_coerce(invoices.c.customer, Text)).like(bindparam("like", type_=Text), escape="^"),
-)
-
-
 def having_email(email: str) -> str:
     """The pattern of a customer, as JSON in small letters, who has this e-mail address."""
     field = f'"email":{msgspec.json.encode(email.lower()).decode()}'
-    return f"%{WILD.sub(r'^\g<0>', field)}%"
+    literal = WILD.sub(r"^\g<0>", field)
+    return f"%{literal}%"

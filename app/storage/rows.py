@@ -24,7 +24,7 @@ from sqlalchemy.exc import IntegrityError
 from app.domain.invoice import Event, Invoice
 from app.domain.money import Money
 from app.storage.dispatch import tell
-from app.storage.tables import deliveries, events, inbox, invoices
+from app.storage.tables import deliveries, events, inbox, invoices, steps
 
 Decided: TypeAlias = tuple[Invoice, Sequence[Event]]
 
@@ -64,7 +64,7 @@ RIVALS = select(rivals.c.id, rivals.c.adopted).where(
 CHANGE_IF_FREE = CHANGE.where(~RIVALS.exists())
 HAND_OVER = [
     update(table).where(table.c.invoice_id == bindparam("rival")).values(invoice_id=KEY)
-    for table in (events, deliveries, inbox)
+    for table in (events, deliveries, inbox, steps)
 ]
 
 

@@ -1,0 +1,107 @@
+"""Who is limited by what, and how it is told."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Self
+
+from fastapi import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.admission import ALWAYS
+from app.api.buckets import Buckets, Meter, Policy, Standing
+from app.api.keys import Key
+from app.api.peers import Network, Peers
+from app.api.problems import problem
+
+VISITS = Policy("address", per_second=20, burst=40)
+FAILURES = Policy("failures", per_second=1, burst=10)
+
+# Where a key is asked for, and a 401 is a wrong guess.
+KEYED = "/v1/"
+SIGN_INS = frozenset({"/ops/session", "/metrics"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """`callers` are counted by the name of their key; all else by address, and `refusals` are of notifications."""
+
+    callers: Meter
+    visits: Buckets
+    failures: Buckets
+    refusals: Buckets
+    peers: Peers
+
+    @classmethod
+    def of(cls, callers: Meter, trusted: tuple[Network, ...] = (), clock: Callable[[], float] = monotonic) -> Self:
+        return cls(
+            callers=callers,
+            visits=Buckets(VISITS, clock),
+            failures=Buckets(FAILURES, clock),
+            refusals=Buckets(FAILURES, clock),
+            peers=Peers(trusted),
+        )
+
+
+class Limited:
+    """Pure ASGI: who guessed too often is not heard for a while, and every answer tells what its caller has left."""
+
+    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+        self.app = app
+        self.limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        failures, state = self.limits.failures, scope.setdefault("state", {})
+        guesser = self.limits.peers.client(scope) if takes_a_key(scope["path"]) else None
+
+        async def telling(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                if guesser is not None and message["status"] == 401:
+                    state["standing"] = failures.taken(guesser)
+                if standing := state.get("standing"):
+                    message["headers"] = [*message["headers"], *standing.headers]
+            await send(message)
+
+        if guesser is not None and (standing := failures.look(guesser)).wait:
+            state["standing"] = standing
+            await problem(Request(scope), standing.refusal)(scope, receive, telling)
+        else:
+            await self.app(scope, receive, telling)
+
+
+def takes_a_key(path: str) -> bool:
+    return path.startswith(KEYED) or path in SIGN_INS
+
+
+async def count(request: Request, key: Key) -> None:
+    """One more call by this key, or by a shopper from this address; RateLimited."""
+    limits: Limits | None = request.app.state.limits
+    if limits is None or request.scope["path"] in ALWAYS:
+        return
+    if key.invoice_id is None:
+        heed(request, await limits.callers.take(key.name))
+    else:
+        heed(request, limits.visits.taken(limits.peers.client(request.scope)))
+
+
+def visit(request: Request) -> None:
+    """One more shopper from this address; RateLimited."""
+    limits: Limits | None = request.app.state.limits
+    if limits:
+        heed(request, limits.visits.taken(limits.peers.client(request.scope)))
+
+
+def refuse(request: Request) -> None:
+    """One more notification from this address that proves nothing; RateLimited."""
+    limits: Limits | None = request.app.state.limits
+    if limits:
+        heed(request, limits.refusals.taken(limits.peers.client(request.scope)))
+
+
+def heed(request: Request, standing: Standing) -> None:
+    request.scope["state"]["standing"] = standing
+    if standing.wait:
+        raise standing.refusal

@@ -1,0 +1,1 @@
+"""The contract tried by strangers' tools and strangers' answers: briefly in the suite, at length by `make fuzz`."""
