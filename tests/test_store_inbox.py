@@ -100,7 +100,7 @@ async def test_what_is_put_off_comes_later_and_counts_its_tries(store: Store) ->
     inbox = Inbox(store.engine)
     [notice] = await received(store, a_notice())
     await inbox.claim(NOW, NOW + LEASE, 9)
-    await inbox.postpone(notice.position, NOW + SECOND)
+    await inbox.postpone(notice.position, NOW + SECOND, tries=1)
     assert await inbox.claim(NOW, NOW + LEASE, 9) == []
     assert await inbox.claim(NOW + SECOND, NOW + LEASE, 9) == [replace(notice, tries=1)]
 
@@ -109,8 +109,20 @@ async def test_what_is_settled_cannot_be_put_off(store: Store) -> None:
     inbox = Inbox(store.engine)
     [notice] = await received(store, a_notice())
     await inbox.close(notice.position, None)
-    await inbox.postpone(notice.position, NOW)
+    await inbox.postpone(notice.position, NOW, tries=1)
     assert await inbox.claim(NOW, NOW + LEASE, 9) == []
+
+
+async def test_the_same_words_open_what_is_settled_again_where_that_is_wanted(store: Store) -> None:
+    inbox = Inbox(store.engine)
+    [notice] = await received(store, a_notice())
+    later = a_notice(received_at=cut(NOW) + SECOND)
+    assert await inbox.receive(later, NOW + LEASE, again=True) is None  # it is being looked into
+    await inbox.close(notice.position, None)
+    assert await inbox.receive(later, NOW + LEASE) is None
+    again = await inbox.receive(later, NOW + LEASE, again=True)
+    assert again == replace(later, position=notice.position)
+    assert await inbox.claim(NOW + LEASE, NOW + 2 * LEASE, 9) == [again]
 
 
 async def test_what_is_not_settled_is_counted(store: Store) -> None:
