@@ -121,7 +121,8 @@ def new_provider(
     except scaffold.NotWritten as error:
         raise typer.BadParameter(str(error)) from None
     for path in written:
-        print(path.relative_to(Path.cwd()))  # noqa: T201
+        terminal.say(str(path.relative_to(Path.cwd())))
+    terminal.say("Then: make openapi, which describes it too, and make check", aside=True)
 
 
 @app.command()

@@ -73,7 +73,7 @@ def parsed(value: object) -> object:
 
 def host(text: str) -> str:
     if not HOST.fullmatch(text):
-        raise ValueError("must be hosts such as shop.example or shop.example:8443")
+        raise ValueError("must be hosts such as example.org or example.org:8443")
     return text
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
-from rich.table import Table
 from rich.text import Text
 
 # No line is broken or cut by us: an id must be whole to be copied, and what is piped is cut nowhere.
@@ -31,12 +30,19 @@ def say(text: str, style: str = "", *, aside: bool = False) -> None:
 
 
 def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    shown = Table(box=None, pad_edge=False)
-    for column in columns:
-        shown.add_column(column, no_wrap=True)
-    for row in rows:
-        shown.add_row(*(cell(row.get(column)) for column in columns))
-    screen().print(shown)
+    """As wide as it must be, with nothing at the ends of its lines that would make a terminal break them."""
+    lines = [
+        [Text(column, "bold") for column in columns],
+        *([cell(row.get(column)) for column in columns] for row in rows),
+    ]
+    widths = [max(text.cell_len for text in column) for column in zip(*lines, strict=True)]
+    shown = screen()
+    for line in lines:
+        for text, width in zip(line, widths, strict=True):
+            text.pad_right(width - text.cell_len)
+        whole = Text("  ").join(line)
+        whole.rstrip()
+        shown.print(whole)
 
 
 def cell(value: Any) -> Text:

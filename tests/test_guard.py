@@ -320,4 +320,4 @@ def test_a_host_that_nobody_could_return_to_stops_the_start(tmp_path: Path, host
     (tmp_path / ".env").write_text(f"GATEHOUSE_REDIRECT_HOSTS=pay.example,{hosts}\n")
     with pytest.raises(SettingsError) as stopped:
         load(tmp_path / ".env", tmp_path / "secrets")
-    assert stopped.value.faults == ["GATEHOUSE_REDIRECT_HOSTS must be hosts such as shop.example or shop.example:8443"]
+    assert stopped.value.faults == ["GATEHOUSE_REDIRECT_HOSTS must be hosts such as example.org or example.org:8443"]

@@ -4,6 +4,8 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
+from copy import deepcopy
+from functools import reduce
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,14 @@ from app.api.openapi import document
 from app.api.problems import kinds as problem_kinds
 from app.api.schemas import ListQuery, OneQuery
 from app.providers import kinds
+from tests.contract.breaking import breaks
 from tests.doors import bare, behind_doors, knocking
 from tests.world import ORDERS
 
 pytestmark = pytest.mark.anyio
 
 COMMITTED = Path(__file__).parent.parent / "openapi/gatehouse.yaml"
+RELEASED = COMMITTED.with_name("released.yaml")
 WITH_BODY = {
     "createInvoice": True,
     "startCheckout": False,
@@ -180,6 +184,48 @@ def test_the_document_in_the_repository_is_this_one(openapi: dict[str, Any]) -> 
     committed = yaml.safe_load(COMMITTED.read_text())
     assert {**committed, "info": {}} == {**openapi, "info": {}}
     assert committed["info"]["description"] == openapi["info"]["description"]
+
+
+def test_nothing_is_broken_that_was_released(openapi: dict[str, Any]) -> None:
+    broken = breaks(yaml.safe_load(RELEASED.read_text()), openapi)
+    assert not broken, "\n".join(broken)
+
+
+INVOICE, CREATE, CANCEL = (
+    "components schemas InvoiceOut",
+    "paths /v1/invoices post",
+    "paths /v1/invoices/{id}/cancel post",
+)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        ("paths /v1/events", {}, "gone: GET /v1/events"),
+        (f"{CREATE} parameters", [], "gone: POST /v1/invoices query dry_run is boolean"),
+        (f"{CREATE} responses 201 headers", {}, "gone: POST /v1/invoices 201 header Location"),
+        (f"{CANCEL} requestBody required", True, "new: POST /v1/invoices/{id}/cancel body must be sent"),
+        (f"{INVOICE} properties paid type", "string", "gone: InvoiceOut/paid is boolean"),
+        (f"{INVOICE} properties", {}, "gone: InvoiceOut/paid is boolean"),
+        (f"{INVOICE} required", [], "gone: InvoiceOut/id is always there"),
+        ("components schemas NewInvoice required", ["amount"], "new: NewInvoice/amount must be sent"),
+        ("components schemas NewItem properties quantity type", "string", "gone: NewItem/quantity is integer"),
+        ("components schemas Status enum", ["pending"], "gone: Status may be expired"),
+    ],
+)
+def test_what_would_break_a_caller_is_named(place: str, value: Any, said: str, openapi: dict[str, Any]) -> None:
+    changed = deepcopy(openapi)
+    *path, last = place.split()
+    reduce(dict.__getitem__, path, changed)[last] = value
+    assert said in breaks(openapi, changed)
+
+
+def test_what_is_added_breaks_nobody(openapi: dict[str, Any]) -> None:
+    before = deepcopy(openapi)
+    del before["paths"]["/v1/events/{id}"]
+    del before["components"]["schemas"]["NewReason"]
+    del before["components"]["schemas"]["InvoiceOut"]["properties"]["paid"]
+    assert breaks(before, openapi) == []
 
 
 async def test_the_document_is_served(client: httpx.AsyncClient, openapi: dict[str, Any]) -> None:

@@ -73,7 +73,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkout:
-    """Where the shopper pays: a hosted page, a Lightning invoice, a Bitcoin address. No other URL than a page's is kept."""
+    """Where the shopper pays: a hosted page, a Lightning invoice, a Bitcoin address. No URL but a page's is kept."""
 
     url: str | None = None
     lightning: str | None = None

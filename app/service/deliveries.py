@@ -129,7 +129,7 @@ class Deliveries:
             answer = await self.wire.handle_async_request(
                 httpx.Request("POST", delivery.url, content=body, headers=headers, extensions=LIMITS)
             )
-        except (httpx.TransportError, httpx.InvalidURL) as failure:
+        except (httpx.TransportError, httpx.InvalidURL, UnicodeError) as failure:
             error = str(failure)
         else:
             status = answer.status_code

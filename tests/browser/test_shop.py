@@ -9,26 +9,29 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.async_api import Browser, Page, Request, expect
+from playwright.async_api import Browser, Page, Request, ViewportSize, expect
 
 from app.cli import played
 from app.main import create_app, sandbox_keys
 from app.providers import kinds
 from app.settings import SANDBOX_KEY, SANDBOX_WEBHOOK_SECRET, Settings
 from app.simulator import credentials
-from tests.browser.browser import FAILED_TO_LOAD, Sight, launched, looking
+from tests.browser.browser import FAILED_TO_LOAD, PATIENT_MS, Sight, launched, looking
 from tests.world import OPEN, serving
 
 pytestmark = pytest.mark.anyio
 
 KINDS = sorted(kinds())
-PHONE = {"width": 390, "height": 844}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+DESK: ViewportSize = {"width": 1280, "height": 900}
 GO, PAY_NOW, AGAIN = "Go to payment", "Pay now", "Try again"
 DONE = "Nothing is left to pay here"
 
 # Seconds after which the service asks a provider again of which nobody tells.
 HURRY = 0.5
 CLICK_MS = 80
+# Without JavaScript an order's page is loaded again every five seconds.
+RELOADED_MS = 10_000
 
 # All that is different in the dark.
 COLOURS = "axe.run({runOnly: ['color-contrast']})"
@@ -116,8 +119,9 @@ class Shopper:
             await self.sight.open("/")
             await self.page.locator(f"section a[href$='{order_id}']").click()
 
-    async def sees(self, status: str, title: str) -> None:
-        await expect(self.page.locator(f"#status [data-status={status}] .title")).to_have_text(title)
+    async def sees(self, status: str, title: str, within_ms: float = PATIENT_MS) -> None:
+        told = self.page.locator(f"#status [data-status={status}] .title")
+        await expect(told).to_have_text(title, timeout=within_ms)
 
     async def told(self, type: str) -> None:
         """The newest event that the shop has received."""
@@ -129,10 +133,9 @@ class Shopper:
         await self.page.emulate_media(color_scheme="dark")
         assert (await self.page.evaluate(COLOURS))["violations"] == []
         await self.page.emulate_media(color_scheme="light")
-        wide = self.page.viewport_size
         await self.page.set_viewport_size(PHONE)
         assert await self.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-        await self.page.set_viewport_size(wide)
+        await self.page.set_viewport_size(DESK)
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +154,7 @@ async def browser() -> AsyncIterator[Browser]:
 async def street(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Street]:
     """As `gatehouse serve` opens it."""
     database = tmp_path_factory.mktemp("street") / "gatehouse.db"
-    told = {"webhook_secret": SANDBOX_WEBHOOK_SECRET, "max_age": HURRY}
+    told: dict[str, Any] = {"webhook_secret": SANDBOX_WEBHOOK_SECRET, "max_age": HURRY}
     settings = Settings(_env_file=None, database_url=f"sqlite:///{database}", **told, **OPEN)
     with free() as here, free() as there:
         service, beside = address(here), address(there)
@@ -163,9 +166,9 @@ async def street(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stre
         )
         key = {"Authorization": f"Bearer {SANDBOX_KEY}"}
         play = played(settings, beside, service)
-        shop = play.routes[-1].app
+        mount: Any = play.routes[-1]
         async with (
-            shop.router.lifespan_context(shop),
+            mount.app.router.lifespan_context(mount.app),
             serving(play, there),
             serving(app, here),
             httpx.AsyncClient(base_url=service, headers=key) as api,
@@ -417,7 +420,7 @@ async def test_a_shopper_without_javascript_pays(browser: Browser, street: Stree
     async with shopping(browser, street, java_script_enabled=False) as shopper:
         await shopper.go("generic")
         await shopper.press("Pay")
-        await shopper.sees("completed", "Paid")
+        await shopper.sees("completed", "Paid", RELOADED_MS)
 
 
 async def test_a_page_that_is_not_there_fits_everybody(shopper: Shopper) -> None:
