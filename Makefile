@@ -6,9 +6,11 @@ BIN := $(VENV)/bin
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --no-annotate --quiet
 DEV := requirements-dev.lock
+REDOCLY := npx --yes @redocly/cli@2.77.0
+UNASKED := --skip-rule info-license --skip-rule operation-4xx-response
 
 .DELETE_ON_ERROR:
-.PHONY: install run test crash tell bench cover lint format types check openapi lock clean
+.PHONY: install run test crash tell fuzz bench overload cover lint format types check openapi lock clean
 
 install: $(VENV)/.project
 
@@ -30,8 +32,21 @@ crash: install
 tell: install
 	$(BIN)/python -m tests.telling $(or $(ARGS),500 10)
 
+# Strangers' answers, then a stranger's tools, each until it has tried so often; ARGS: how often schemathesis asks.
+fuzz: install
+	$(BIN)/python -m tests.contract.answers 60000
+	$(BIN)/python -m tests.contract.letters 20000
+	$(BIN)/python -m tests.contract.liars 5000
+	$(BIN)/python -m tests.contract.strangers $(or $(ARGS),20000)
+	@if $(REDOCLY) --version >/dev/null 2>&1; then $(REDOCLY) lint $(UNASKED) openapi/gatehouse.yaml; \
+	else echo "redocly lint: left out, for npx is not here or cannot get it"; fi
+
 bench: install
 	$(BIN)/python -m bench.hanging $(ARGS)
+
+# ARGS: for how many seconds five times as much is asked as can be done.
+overload: install
+	$(BIN)/python -m bench.overload $(ARGS)
 
 lint: install
 	$(BIN)/ruff check

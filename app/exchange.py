@@ -40,7 +40,7 @@ from app.domain.errors import (
 )
 from app.domain.invoice import Snapshot
 from app.lane import Full, Lane, Resting
-from app.observe import Figures, discreet, traceparent, upstream
+from app.observe import Figures, cleared, traceparent, upstream
 from app.provider import Answer, Call, Flow, Provider, Started
 from app.wire import MaybeSent, NotSent
 
@@ -134,7 +134,7 @@ class Exchange:
         try:
             return await self._flown(trip, flow)
         except ProviderError as error:
-            error.complaint = discreetly(provider, error.complaint)
+            error.complaint = sayable(provider, error.complaint)
             raise
 
     async def _flown(self, trip: Trip, flow: Flow[T]) -> T:
@@ -347,10 +347,10 @@ def speaks(provider: Provider) -> bool:
     return type(provider).complaint is not Provider.complaint
 
 
-def discreetly(provider: Provider, said: Complaint) -> Complaint:
+def sayable(provider: Provider, said: Complaint) -> Complaint:
     """As our callers may be told it."""
     code, message = (
-        None if text is None else discreet(masked(provider, text.encode(errors="replace")).decode())
+        None if text is None else cleared(masked(provider, text.encode(errors="replace")).decode())
         for text in (said.code, said.message)
     )
     return replace(said, code=code, message=message)

@@ -258,6 +258,14 @@ async def test_a_provider_that_repeats_what_it_was_told_gives_nothing_away(heard
     assert "[redacted]" in str(heard.traces)
 
 
+async def test_neither_an_echo_nor_an_operators_reason_tells_one(world: World) -> None:
+    traces = world.app.state.services.history.traces
+    traces.echo("inv_1", f"PAID {CARD}", "pending")
+    traces.operator("inv_1", by="admin", action="noted", reason=f"asked by {EMAIL}")
+    echo, operator = traces.waiting
+    assert (echo.facts["provider_status"], operator.facts["reason"]) == ("PAID [card]", "asked by [email]")
+
+
 async def test_forged_and_odd_notifications_tell_no_secret(heard: Heard, tmp_path: Path) -> None:
     body = json.dumps({"event": "invoice.paid", "data": {"id": 1, "email": EMAIL, "card": CARD}}).encode()
     names = ("signature", "kun-signature", "webhook-signature", "authorization", "cookie")

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from app.cli import app as command
 from app.scaffold import NotWritten, write
 from tests.terminal import served
 
@@ -88,10 +90,15 @@ def test_an_invoice_of_it_is_paid_in_the_sandbox(checkout: Path, written: list[s
 
 def test_nothing_is_written_over(checkout: Path, written: list[str]) -> None:
     ours = (checkout / written[0]).read_text()
-    done = run(checkout, "-c", "from app.cli import main; main()", "new-provider", "acme")
-    assert done.returncode == 2
-    assert "already" in done.stderr
+    with pytest.raises(NotWritten, match="already"):
+        write("acme", checkout)
     assert (checkout / written[0]).read_text() == ours
+
+
+def test_a_bad_name_is_wrong_usage() -> None:
+    done = CliRunner().invoke(command, ["new-provider", "Acme"])
+    assert done.exit_code == 2
+    assert "small letters" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from structlog.contextvars import bind_contextvars, get_contextvars
 from structlog.testing import capture_logs
 
-from app.observe import Foreign, Observed, discreet, note, redacted, rendered, shown, upstream
+from app.observe import Foreign, Observed, cleared, note, redacted, rendered, shown, upstream
 from app.observe.lines import Stopwatch
 from tests.doors import bare, bearer, behind_doors, knocking
 from tests.world import World
@@ -311,7 +311,7 @@ HIDDEN = {
 
 @pytest.mark.parametrize("text", HIDDEN)
 def test_no_secret_is_told_in_a_text(text: str) -> None:
-    assert discreet(text) == HIDDEN[text]
+    assert cleared(text) == HIDDEN[text]
 
 
 PLAIN = [
@@ -328,7 +328,7 @@ PLAIN = [
 
 @pytest.mark.parametrize("text", PLAIN)
 def test_what_only_looks_like_a_secret_is_told(text: str) -> None:
-    assert discreet(text) == text
+    assert cleared(text) == text
 
 
 def test_a_card_is_no_number_either() -> None:
@@ -337,7 +337,7 @@ def test_a_card_is_no_number_either() -> None:
 
 def test_an_endless_text_costs_no_endless_time() -> None:
     began = time.perf_counter()
-    discreet("@" + "a" * 20_000 + "://" * 1000 + "?" * 5000 + "=" + "4" * 20_000)
+    cleared("@" + "a" * 20_000 + "://" * 1000 + "?" * 5000 + "=" + "4" * 20_000)
     assert time.perf_counter() - began < 0.5
 
 

@@ -219,7 +219,7 @@ async def gone(world: World, id: str) -> bool:
 
 async def test_no_failure_ends_it() -> None:
     turns: list[bool | Exception] = [True, Overloaded("The store is away.", retry_after=1), RuntimeError("no"), False]
-    waits = []
+    waits: list[float] = []
 
     async def once() -> bool:
         turn = turns[len(waits)]

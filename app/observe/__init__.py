@@ -3,7 +3,7 @@
 from app.observe.figures import Figures
 from app.observe.lines import LINE, Line, traceparent, upstream
 from app.observe.logs import Foreign, configure_logging, redacted, rendered
-from app.observe.redaction import discreet, shown
+from app.observe.redaction import cleared, shown
 from app.observe.requests import Observed, dressed, note, request_id
 
 __all__ = [
@@ -12,8 +12,8 @@ __all__ = [
     "Foreign",
     "Line",
     "Observed",
+    "cleared",
     "configure_logging",
-    "discreet",
     "dressed",
     "note",
     "redacted",

@@ -29,7 +29,7 @@ class Figures:
     """Those of one application; `inside` are the requests under way."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # when a series began is of no use here, and would double their number
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # when a series began would double their number
         self.registry = registry = CollectorRegistry()
         self.inside = 0
         self.requests = Counter(

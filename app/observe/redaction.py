@@ -33,13 +33,13 @@ def shown(name: str, value: object) -> object:
     if is_secret(name):
         return "[redacted]"
     if isinstance(value, str):
-        return discreet(value)
+        return cleared(value)
     if isinstance(value, Mapping):
         return {key: shown(str(key), held) for key, held in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [shown(name, held) for held in value]
     if isinstance(value, int) and LEAST_CARD <= value < MOST_CARD:
-        return value if discreet(str(value)).isdigit() else "[card]"
+        return value if cleared(str(value)).isdigit() else "[card]"
     return value
 
 
@@ -48,7 +48,7 @@ def is_secret(name: str) -> bool:
     return SECRET_NAME.search(name) is not None
 
 
-def discreet(text: str) -> str:
+def cleared(text: str) -> str:
     """Most texts hold none of it, and a look for one character tells so."""
     if "://" in text and "@" in text:
         text = SIGN_IN.sub(r"\1[redacted]@", text)

@@ -101,10 +101,10 @@ async def known(visit: Visit) -> Invoice:
 def allowed(services: Services, invoice: Invoice) -> dict[str, Any]:
     """What can be done about it just now."""
     provider = services.catalog.providers.get(invoice.provider)
-    over = invoice.finished or invoice.paid
+    is_open = not (invoice.finished or invoice.paid or invoice.status is Status.UNKNOWN)
     return {
         "refresh": provider is not None and provider.can("get"),
-        "cancel": provider is not None and provider.can("cancel") and not over and not invoice.mismatched,
+        "cancel": provider is not None and provider.can("cancel") and is_open,
         "resolve": invoice.status is Status.UNKNOWN,
     }
 

@@ -62,7 +62,7 @@ def _pay_page(player: Player) -> Endpoint:
             return html(missing_page(player.title), 404)
         if request.method == "POST":
             form = dict(parse_qsl((await request.body()).decode(errors="replace")))
-            return await _pressed(player, order, form.get("outcome"), request.url.path)
+            return await _pressed(player, order, form.get("outcome", ""), request.url.path)
         if request.method == "GET":
             player.visit(order)
         return html(pay_page(_bill(player, order)))
@@ -70,11 +70,13 @@ def _pay_page(player: Player) -> Endpoint:
     return page
 
 
-async def _pressed(player: Player, order: Order, button: str | None, path: str) -> Response:
+async def _pressed(player: Player, order: Order, button: str, path: str) -> Response:
+    """Pressed twice, as in a double click, it is done once and leads to the same place."""
     bill = _bill(player, order)
-    if button is None or button not in bill.outcomes:
+    if button in bill.outcomes:
+        await player.settle(order, player.word(button), "once")
+    elif button not in BUTTONS or button not in player.outcomes or order.word != player.word(button):
         return html(pay_page(bill), 409)
-    await player.settle(order, player.word(button), "once")
     back = bill.back_url if button == "paid" else None
     return RedirectResponse(back or path, 303)
 

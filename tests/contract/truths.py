@@ -18,11 +18,15 @@ PARTS = {"": 0, "m": -3, "u": -6, "n": -9, "p": -12}
 
 @dataclass(frozen=True)
 class Said:
-    """Its own words: an id, a word for the status, an amount in its currency; None is what was not told."""
+    """Its own words: an id, a word for the status, an amount in its currency; None is what was not told.
+
+    `made`: the amount as a create's answer tells it, where that is another place.
+    """
 
     id: str | None = None
     word: str | None = None
     amount: tuple[Decimal | None, str | None] | None = None
+    made: tuple[Decimal | None, str | None] | None = None
 
 
 def untruths(kind: str, seen: Snapshot) -> Iterator[str]:
@@ -36,8 +40,9 @@ def untruths(kind: str, seen: Snapshot) -> Iterator[str]:
         yield f"id {seen.reference!r} instead of {said.id!r}"
     if seen.word is not None and (seen.word != said.word or seen.status not in meanings(kind, seen)):
         yield f"status {seen.status} and word {seen.word!r} instead of {said.word!r}"
-    if seen.amount is not None and (seen.amount.amount, seen.amount.currency) != said.amount:
-        yield f"amount {seen.amount} instead of {said.amount}"
+    amount = said.made if seen.word is None and said.made else said.amount
+    if seen.amount is not None and (seen.amount.amount, seen.amount.currency) != amount:
+        yield f"amount {seen.amount} instead of {amount}"
 
 
 def meanings(kind: str, seen: Snapshot) -> set[Status | None]:
@@ -56,8 +61,9 @@ def generic(said: Any) -> Said:
 
 
 def bluetape(said: Any) -> Said:
-    details = said if "status" in said else said.get("details") or {}
-    return Said(word=said.get("status"), amount=(number(details.get("totalAmount")), "USD"))
+    details = said.get("details")
+    made = (number(details.get("totalAmount")), "USD") if isinstance(details, dict) else None
+    return Said(word=said.get("status"), amount=(number(said.get("totalAmount")), "USD"), made=made)
 
 
 def sellapp(said: Any) -> Said:
