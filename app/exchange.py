@@ -177,7 +177,7 @@ class Exchange:
                 if isinstance(answer, DOWN):
                     lane.failed(took, answer.code)
                 else:
-                    lane.succeeded(took)
+                    lane.succeeded(took, refused=isinstance(answer, Misconfigured))
         except Resting as error:
             raise self._refused(trip, "has been failing and is given a rest", int(error.seconds + 1)) from error
         except Full as error:

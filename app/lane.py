@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from math import ceil
 from typing import Literal
 
+from app.domain.errors import Misconfigured
+
 State = Literal["closed", "open", "half_open"]
 
 AT_ONCE = 32
@@ -134,7 +136,12 @@ class Lane:
         except TimeoutError:
             raise Full from None
 
-    def succeeded(self, ms: float) -> None:
+    def succeeded(self, ms: float, *, refused: bool = False) -> None:
+        """It is there; `refused`: it does not take our credentials, until it does."""
+        if refused:
+            self.last_error = Misconfigured.code
+        elif self.last_error == Misconfigured.code:
+            self.last_error = None
         self.circuit.succeeded()
         self.calls.append((ms, True))
         self.retry_tokens = min(self.retry_tokens + 1, RETRY_TOKENS)

@@ -334,7 +334,7 @@ def shared_storage(url: SecretStr) -> RedisStorage:
     try:
         return RedisStorage(url.get_secret_value(), wrap_exceptions=True, implementation="redispy")
     except (ConfigurationError, ValueError):
-        wrong = "GATEHOUSE_REDIS_URL must be redis:// or rediss://, and needs the Python package redis to be installed"
+        wrong = "GATEHOUSE_REDIS_URL must be redis:// or rediss://"
         raise SettingsError([wrong]) from None
 
 

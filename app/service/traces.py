@@ -1,5 +1,6 @@
 """What an operator sees of one invoice's life: every call about it, and what was said that changed nothing."""
 
+import asyncio
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ class Traces:
     waiting: deque[Step] = field(default_factory=lambda: deque(maxlen=MOST_WAITING))
     grown: set[str] = field(default_factory=set)
     turns: Iterator[int] = field(default_factory=lambda: count(1))
+    keeping: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def heard(self, call: Heard) -> None:
         """A call to a provider and what came of it, without anything secret."""
@@ -73,7 +75,11 @@ class Traces:
         return False
 
     async def flush(self) -> None:
-        """Keep what waits; where that fails, it goes on waiting."""
+        """Keep what waits, and what another is just keeping; where that fails, it goes on waiting."""
+        async with self.keeping:
+            await self._flush()
+
+    async def _flush(self) -> None:
         steps = [self.waiting.popleft() for _ in range(len(self.waiting))]
         if not steps:
             return
