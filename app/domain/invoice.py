@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from decimal import Decimal
+from decimal import Context, Decimal
 from enum import StrEnum
 from typing import Any, Literal, Self
 
@@ -17,6 +17,9 @@ PAGE = re.compile(r"https?://[^\s\x00-\x1f\x7f]+", re.IGNORECASE)
 
 # Before the point or after it, in what providers tell of money.
 MOST_DIGITS = 18
+# As many digits of an amount that came in are told, and arithmetic keeps.
+MOST_TOLD = 27
+EXACT = Context(prec=1000)
 
 
 class Status(StrEnum):
@@ -100,7 +103,7 @@ class Deposit:
         if not amount.is_finite() or amount <= 0 or abs(amount.adjusted()) > MOST_DIGITS:
             raise ValueError("an amount that came in must be a sum of money")
         money = Money.of(amount, asset)
-        if money.amount != amount:
+        if money.amount != amount or len(amount.normalize(EXACT).as_tuple().digits) > MOST_TOLD:
             raise ValueError("an amount that came in must have no more digits than can be told")
         return cls(id=id, amount=money.text, asset=asset)
 
