@@ -18,7 +18,7 @@ run: install
 	$(BIN)/gatehouse serve $(ARGS)
 
 test: install
-	$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 cover: install
 	$(BIN)/coverage run -m pytest $(ARGS)

@@ -21,7 +21,7 @@ from app.api.openapi import document
 from app.doctor import Finding, examine
 from app.domain.errors import Overloaded
 from app.main import accounts, addresses_of, create_app, keys_of, open_services, sandbox_keys, working
-from app.observe import configure_logging
+from app.observe import configure_logging, hush
 from app.providers import WrongSettings, kinds
 from app.server import Beside, Draining, Workers, configured
 from app.settings import SANDBOX_KEY, SANDBOX_WEBHOOK_SECRET, Mode, Settings, SettingsError, load
@@ -102,7 +102,7 @@ def migrate() -> None:
 @app.command()
 def doctor(*, as_json: commands.AsJson = False) -> None:
     """Check the settings, the store and each provider's credentials; exit 1 if something is wrong."""
-    configure_logging("error")
+    hush()
     findings = asyncio.run(examined(quiet=as_json))
     wrong = any(finding.state == "wrong" for finding in findings)
     if as_json:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import structlog
 from typer.testing import CliRunner, Result
 
 from app.cli import app as command
@@ -29,7 +30,11 @@ class Terminal:
     def run(self, *words: str, code: int = 0, given: str = "", environment: Mapping[str, str] = {}) -> Result:
         """In this process, since starting one takes longer than what it does."""
         told = {"GATEHOUSE_URL": self.url, **environment}
-        done = CliRunner().invoke(command, words, env=told, input=given)
+        logging = structlog.get_config()
+        try:
+            done = CliRunner().invoke(command, words, env=told, input=given)
+        finally:
+            structlog.configure(**logging)
         assert done.exit_code == code, (done.exit_code, done.output, done.exception)
         return done
 

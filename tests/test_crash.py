@@ -10,7 +10,7 @@ from tests.crash import open_crash
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
 
-KILLS = 12
+KILLS = 6
 
 
 def free_port() -> int:

@@ -2,7 +2,7 @@
 
 from app.observe.figures import Figures
 from app.observe.lines import LINE, Line, traceparent, upstream
-from app.observe.logs import Foreign, configure_logging, redacted, rendered
+from app.observe.logs import Foreign, configure_logging, hush, redacted, rendered
 from app.observe.redaction import cleared, shown
 from app.observe.requests import Observed, dressed, note, request_id
 
@@ -15,6 +15,7 @@ __all__ = [
     "cleared",
     "configure_logging",
     "dressed",
+    "hush",
     "note",
     "redacted",
     "rendered",

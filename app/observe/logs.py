@@ -40,6 +40,11 @@ def configure_logging(level: str, to: BinaryIO | None = None) -> None:
     logging.getLogger("uvicorn.error").setLevel(level.upper())
 
 
+def hush() -> None:
+    """Nothing is logged: for a command that says itself what it finds."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
+
+
 def redacted(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     return {name: shown(name, value) for name, value in event.items()}
 
