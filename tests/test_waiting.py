@@ -3,9 +3,11 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 
+from app.service.watch import FEED, Watch
 from tests.world import World, open_world
 
 pytestmark = pytest.mark.anyio
@@ -118,3 +120,32 @@ async def test_an_unknown_invoice_is_not_waited_for(world: World) -> None:
     answer = await world.http.get("/v1/invoices/inv_01jd7q8m3zf5k9w2x4y6a8b0c2", params={"wait": "20"})
     assert answer.status_code == 404
     assert time.perf_counter() - began < 1
+
+
+async def test_a_ring_does_not_swallow_a_cancellation() -> None:
+    """Whoever is told to end just when there is news ends."""
+    watch = Watch()
+    with watch.over(FEED) as bell:
+        for _ in range(100):
+            waiting = asyncio.create_task(bell.wait(10))
+            await asyncio.sleep(0)
+            watch.ring(())
+            await asyncio.sleep(0)
+            waiting.cancel()
+            with suppress(asyncio.CancelledError):
+                await waiting
+            bell.rung.clear()
+
+        async def follow() -> None:
+            while True:
+                await bell.wait(10)
+
+        for pauses in range(4):
+            following = asyncio.create_task(follow())
+            await asyncio.sleep(0)
+            watch.ring(())
+            for _ in range(pauses):
+                await asyncio.sleep(0)
+            following.cancel()
+            await asyncio.wait({following}, timeout=1)
+            assert following.cancelled()

@@ -22,7 +22,8 @@ class Bell:
     async def wait(self, seconds: float) -> None:
         """Until it is rung, or for so long."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.rung.wait(), seconds)
+            async with asyncio.timeout(seconds):  # wait_for would swallow a cancellation that comes with the ring
+                await self.rung.wait()
         self.rung.clear()
 
 
