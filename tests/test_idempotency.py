@@ -140,5 +140,5 @@ async def test_forty_identical_snapshots_over_two_replicas_make_one_event(replic
     created = await one.created("generic")
     await one.settle("generic", created["provider_invoice_id"], "paid")
     await asyncio.gather(*(world.read(created["id"], refresh="true") for world in (one, two) for _ in range(20)))
-    types = [event.type for event in await one.app.state.services.store.events(created["id"])]
+    types = [event.type for event in await one.app.state.services.feed.log.of_invoice(created["id"])]
     assert types.count("invoice.completed") == 1

@@ -35,7 +35,7 @@ async def upstream_creates(world: World, kind: str) -> int:
 
 
 async def events(world: World, id: str) -> list[str]:
-    return [event.type for event in await world.app.state.services.store.events(id)]
+    return [event.type for event in await world.app.state.services.feed.log.of_invoice(id)]
 
 
 @pytest.mark.parametrize("fault", ["timeout_after_accept", "reset_after_accept", "garbage", "truncated"])

@@ -23,6 +23,7 @@ from app.domain.errors import NotFound, Overloaded
 from app.domain.invoice import Checkout, Customer, Event, Invoice, Item, Snapshot, Status, new_id
 from app.domain.money import Money
 from app.storage.engine import StoreInUse, StoreUnusable, open_engine
+from app.storage.feed import EventLog
 from app.storage.intake import SKEW, TOGETHER
 from app.storage.pages import Query
 from app.storage.postgres import TRIES
@@ -183,7 +184,7 @@ async def test_an_instant_is_cut_to_milliseconds_in_utc(store: Store, written: d
 
 async def test_an_unknown_invoice_is_none(store: Store) -> None:
     assert await store.invoice("inv_x") is None
-    assert await store.events("inv_x") == []
+    assert await EventLog(store.engine).of_invoice("inv_x") == []
     with pytest.raises(NotFound):
         await store.change("inv_x", echo)
 
@@ -210,7 +211,7 @@ async def test_a_change_is_written_with_its_events_in_order(store: Store) -> Non
     changed = replace(invoice, status=Status.COMPLETED, version=2)
     assert await store.change(invoice.id, lambda _: (changed, events)) == changed
     assert await store.invoice(invoice.id) == changed
-    assert await store.events(invoice.id) == [replace(event, at=cut(NOW)) for event in events]
+    assert await EventLog(store.engine).of_invoice(invoice.id) == [replace(event, at=cut(NOW)) for event in events]
 
 
 async def test_what_is_not_changed_is_not_written(store: Store, store_url: str) -> None:
@@ -239,14 +240,14 @@ async def test_a_change_that_raises_leaves_nothing(store: Store) -> None:
     with pytest.raises(ZeroDivisionError):
         await store.change(invoice.id, lambda _: 1 // 0)  # type: ignore[arg-type, return-value]
     assert await store.invoice(invoice.id) == invoice
-    assert await store.events(invoice.id) == []
+    assert await EventLog(store.engine).of_invoice(invoice.id) == []
 
 
 async def test_forty_who_say_the_same_at_once_make_one_event(store: Store) -> None:
     [invoice] = await stored(store, a_pending())
     paid = seen(reference=invoice.reference, status=Status.COMPLETED)
     await asyncio.gather(*(store.change(invoice.id, lambda old: learned(old, paid)) for _ in range(40)))
-    assert [event.type for event in await store.events(invoice.id)] == ["invoice.completed"]
+    assert [event.type for event in await EventLog(store.engine).of_invoice(invoice.id)] == ["invoice.completed"]
 
 
 async def test_no_increment_is_lost(store: Store) -> None:
@@ -256,7 +257,7 @@ async def test_no_increment_is_lost(store: Store) -> None:
     )
     for invoice in invoices:
         assert replace(invoice, version=21) == await store.invoice(invoice.id)
-        assert len(await store.events(invoice.id)) == 20
+        assert len(await EventLog(store.engine).of_invoice(invoice.id)) == 20
 
 
 # References
@@ -274,14 +275,14 @@ async def test_a_late_record_takes_over_what_was_adopted_under_its_reference(
         an_invoice(adopted=True, provider="other", **{theirs: "r-1"}),
     )
     await store.change(adopted.id, lambda old: told(old, version=2))
-    [event] = await store.events(adopted.id)
+    [event] = await EventLog(store.engine).of_invoice(adopted.id)
 
     await store.change(late.id, lambda old: told(old, **{ours: "r-1"}))
 
     assert await store.invoice(adopted.id) is None
-    assert await store.events(adopted.id) == []
-    assert [one.id for one in await store.events(late.id)][:1] == [event.id]
-    assert len(await store.events(late.id)) == 2
+    assert await EventLog(store.engine).of_invoice(adopted.id) == []
+    assert [one.id for one in await EventLog(store.engine).of_invoice(late.id)][:1] == [event.id]
+    assert len(await EventLog(store.engine).of_invoice(late.id)) == 2
     assert await store.invoice(late.id) == told(late, **{ours: "r-1"})[0]
     assert await store.invoice(other.id) == other
 
@@ -294,7 +295,7 @@ async def test_a_reference_is_taken_from_no_invoice_of_ours(store: Store, theirs
         await store.change(late.id, lambda old: told(old, **{ours: "r-1"}))
     assert await store.invoice(late.id) == late
     assert await store.invoice(owner.id) == owner
-    assert await store.events(late.id) == []
+    assert await EventLog(store.engine).of_invoice(late.id) == []
 
 
 async def test_of_many_who_take_a_reference_at_once_one_gets_it(store: Store) -> None:
@@ -459,7 +460,7 @@ async def test_what_we_do_not_know_is_adopted_once(store: Store) -> None:
     await adopt(store, one, two)
     page = await store.page(Query(limit=9), NOW)
     assert [(invoice.reference, invoice.adopted) for invoice in page] == [(one.reference, True), (two.reference, True)]
-    assert [await store.events(invoice.id) for invoice in page] == [[], []]
+    assert [await EventLog(store.engine).of_invoice(invoice.id) for invoice in page] == [[], []]
 
 
 @pytest.mark.parametrize("by", ["our_id", "reference", "linked_reference", "linked", "crossed"])
@@ -475,7 +476,7 @@ async def test_what_we_know_is_decided_on(store: Store, by: str) -> None:
     }[by]
     await store.adopt("acme", [replace(snapshot, status=Status.COMPLETED)], found, lambda old, _: told(old, version=2))
     assert await store.page(Query(limit=9), NOW) == [replace(invoice, version=2)]
-    assert len(await store.events(invoice.id)) == 1
+    assert len(await EventLog(store.engine).of_invoice(invoice.id)) == 1
 
 
 async def test_a_twin_that_bears_our_id_does_not_speak_for_what_we_have(store: Store) -> None:
@@ -495,7 +496,10 @@ async def test_each_of_several_snapshots_of_one_invoice_follows_the_one_before(s
     [invoice] = await stored(store, a_pending())
     words = [Status.PROCESSING, Status.COMPLETED, Status.PENDING, Status.COMPLETED]
     await adopt(store, *(seen(reference=invoice.reference, status=word) for word in words))
-    assert [event.type for event in await store.events(invoice.id)] == ["invoice.processing", "invoice.completed"]
+    assert [event.type for event in await EventLog(store.engine).of_invoice(invoice.id)] == [
+        "invoice.processing",
+        "invoice.completed",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -534,7 +538,7 @@ async def test_a_snapshot_that_names_our_invoice_settles_its_doubt(store: Store)
     await adopt(store, snapshot, seen(created_at=NOW))
     assert await ids(store) == [invoice.id]
     assert (await stored_again(store, invoice)).reference == snapshot.reference
-    assert [event.type for event in await store.events(invoice.id)] == ["invoice.created"]
+    assert [event.type for event in await EventLog(store.engine).of_invoice(invoice.id)] == ["invoice.created"]
 
 
 async def stored_again(store: Store, invoice: Invoice) -> Invoice:

@@ -14,6 +14,7 @@ from sqlalchemy import text
 from app.domain.delivery import Backlog, Notice
 from app.domain.invoice import Event, Invoice, Snapshot, Status
 from app.storage.engine import open_engine
+from app.storage.feed import EventLog
 from app.storage.inbox import Inbox
 from app.storage.store import Store
 from tests import stores
@@ -158,7 +159,7 @@ async def test_a_deposit_is_told_once_however_many_see_to_it(store: Store) -> No
     [notice] = await received(store, a_notice(invoice_id=invoice.id))
     answers = await asyncio.gather(*(store.deposit(notice.position, invoice.id, a_deposit) for _ in range(20)))
     assert sorted(answers) == [False] * 19 + [True]
-    assert [event.type for event in await store.events(invoice.id)] == ["invoice.deposit"]
+    assert [event.type for event in await EventLog(store.engine).of_invoice(invoice.id)] == ["invoice.deposit"]
     assert await store.invoice(invoice.id) == invoice
     assert await Inbox(store.engine).claim(NOW + LEASE, NOW + 2 * LEASE, 9) == []
 

@@ -16,6 +16,7 @@ from app.domain.delivery import Attempt, Backlog, Delivery
 from app.domain.invoice import Invoice
 from app.storage.dispatch import tell
 from app.storage.engine import open_engine
+from app.storage.feed import EventLog
 from app.storage.outbox import FAILING_FOR, FAILURES, MOST_AT_ONCE, MOST_ATTEMPTS, PROBED_EVERY, SOON, Health, Outbox
 from app.storage.store import Store
 from app.storage.tables import Instant
@@ -76,7 +77,7 @@ async def as_it_is(outbox: Outbox, delivery: Delivery) -> Delivery:
 
 async def test_an_event_is_written_with_its_delivery(store: Store) -> None:
     invoice = await happened(store, TYPES[:2])
-    outbox, events = Outbox(store.engine), await store.events(invoice.id)
+    outbox, events = Outbox(store.engine), await EventLog(store.engine).of_invoice(invoice.id)
     first, second = await outbox.of_invoice(invoice.id)
     assert first == Delivery(
         id=first.id,

@@ -1,7 +1,6 @@
 """Tell merchants: each event to its receiver, signed, in order per invoice, until it is taken or we give up."""
 
 import asyncio
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -20,6 +19,7 @@ from app.domain.invoice import Event
 from app.exchange import seconds_of
 from app.service.clock import Clock
 from app.service.flights import Flights
+from app.service.schedule import jitter
 from app.service.views import event_body
 from app.storage.outbox import Outbox
 
@@ -39,10 +39,6 @@ LIMITS = {"seconds": TIMEOUT_SECONDS, "connect_seconds": CONNECT_SECONDS, "cap":
 LOOK_EVERY_SECONDS = 0.5
 
 
-def jitter() -> float:
-    return random.uniform(0.9, 1.1)  # noqa: S311  # spreads the load, no secret
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deliveries:
     """`waits` are the seconds between two attempts; after the last one it has failed. Every secret signs."""
@@ -59,6 +55,8 @@ class Deliveries:
         """Begin with every receiver that something is due for; how many those are."""
         due = await self.outbox.receivers_due(self.clock())
         for receiver in due:
+            if receiver in self.flights.under_way:
+                continue
             self.flights.start(receiver, partial(self._serve, receiver)).add_done_callback(ended)
         return len(due)
 

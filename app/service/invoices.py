@@ -50,6 +50,8 @@ class Invoices:
         With `wait`, the answer is held until the version is beyond `since` (by default the current one) or the invoice
         is finished, for so many seconds at most. However many wait for one invoice, it is read for all of them.
         """
+        if not wait:
+            return await self._read(id, refresh)
         loop = asyncio.get_running_loop()
         until = loop.time() + wait
         with self.watch.over(id) as bell:

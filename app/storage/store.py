@@ -41,7 +41,7 @@ from app.storage.rows import (
     sifting,
     write,
 )
-from app.storage.tables import Instant, events, in_doubt, invoices
+from app.storage.tables import Instant, in_doubt, invoices
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +134,6 @@ OLDEST_DOUBTS = (
     select(invoices.c.provider, func.count(), func.min(invoices.c.created_at))
     .where(in_doubt)
     .group_by(invoices.c.provider)
-)
-
-EVENTS = (
-    select(events.c.id, events.c.type, events.c.at, events.c.data)
-    .where(events.c.invoice_id == KEY)
-    .order_by(events.c.position)
 )
 
 
@@ -332,10 +326,6 @@ class Store:
             if strangers or changes:
                 self.changed(await self.engine.write(partial(intake.take, alone=bool(strangers))))
 
-    async def events(self, invoice_id: str) -> list[Event]:
-        """Oldest first."""
-        return await self.engine.read(partial(events_of, invoice_id=invoice_id))
-
     async def ping(self) -> None:
         """The store can be read and has every table we need; what a newer version has added doesn't matter."""
         if await self.engine.read(standing) == "behind":
@@ -359,8 +349,3 @@ def bring_to_head(connection: Connection) -> None:
     if standing(connection) == "ahead":
         raise StoreUnusable("The schema of the store is newer than this version of the service knows.")
     upgrade(connection)
-
-
-def events_of(connection: Connection, invoice_id: str) -> list[Event]:
-    found = connection.execute(EVENTS, {"key": invoice_id})
-    return [Event(id=id, type=type, invoice_id=invoice_id, at=at, data=data) for id, type, at, data in found]
