@@ -25,7 +25,6 @@ from typing import cast
 import httpx
 
 from tests.crash import KEY, KINDS, Crash, open_crash
-from tests.test_crash import free_port
 from tests.world import ORDERS
 
 TIMES = 5
@@ -250,7 +249,7 @@ def told(peak: Load, over: Load, watched: Watched) -> bool:
 
 async def main(seconds: float) -> int:
     with tempfile.TemporaryDirectory() as folder:
-        async with open_crash(Path(folder), f"sqlite:///{folder}/bench.db", (free_port(), free_port())) as crash:
+        async with open_crash(Path(folder), f"sqlite:///{folder}/bench.db") as crash:
             crash.environment |= {"GATEHOUSE_PROVIDER_TIMEOUT": "10"}
             return 0 if told(*await measured(crash, seconds)) else 1
 

@@ -4,13 +4,12 @@
 """
 
 import asyncio
-import os
 import random
 import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +18,10 @@ import httpx
 
 from app.simulator import credentials
 from app.wire import Wire
+from tests.processes import free_port, log_of, spawn, up
 from tests.stores import postgres_server
 from tests.world import ORDERS
 
-GATEHOUSE = Path(sys.executable).parent / "gatehouse"
 KEY = "crash-test-write-key"
 KINDS = ("generic", "bluetape")
 CLIENTS = 8
@@ -91,7 +90,11 @@ class Crash:
     async def start(self, http: httpx.AsyncClient, *words: str) -> None:
         port = self.service.rpartition(":")[2]
         self.process = await spawn("serve", "--port", port, *words, cwd=self.folder, environment=self.environment)
-        await up(http, "/readyz")
+        await self.up(http)
+
+    async def up(self, http: httpx.AsyncClient) -> None:
+        assert self.process is not None
+        await up(http, "/readyz", self.process, log_of(self.folder, "serve"))
 
     async def kill(self) -> None:
         assert self.process is not None
@@ -153,31 +156,9 @@ async def listed(sandbox: httpx.AsyncClient) -> AsyncIterator[str]:
             break
 
 
-async def spawn(*words: str, cwd: Path, environment: dict[str, str]) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        GATEHOUSE,
-        *words,
-        cwd=cwd,
-        env={"PATH": os.environ["PATH"], **environment},
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-
-
-async def up(http: httpx.AsyncClient, path: str) -> None:
-    async with asyncio.timeout(30):
-        while True:
-            try:
-                if (await http.get(path)).status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
-            await asyncio.sleep(0.02)
-
-
 @asynccontextmanager
-async def open_crash(folder: Path, database_url: str, ports: Iterable[int]) -> AsyncIterator[Crash]:
-    service, sandbox = (f"http://127.0.0.1:{port}" for port in ports)
+async def open_crash(folder: Path, database_url: str) -> AsyncIterator[Crash]:
+    service, sandbox = (f"http://127.0.0.1:{port}" for port in (free_port(), free_port()))
     found = credentials(sandbox)
     environment = {
         f"GATEHOUSE_PROVIDERS__{kind.upper()}__{name.upper()}": value
@@ -198,7 +179,7 @@ async def open_crash(folder: Path, database_url: str, ports: Iterable[int]) -> A
     crash = Crash(service, sandbox, environment, folder)
     try:
         async with httpx.AsyncClient(base_url=sandbox) as http:
-            await up(http, "/")
+            await up(http, "/", play, log_of(folder, "sandbox"))
         yield crash
     finally:
         for process in (play, crash.process):
@@ -209,8 +190,8 @@ async def open_crash(folder: Path, database_url: str, ports: Iterable[int]) -> A
 
 async def main(kills: int) -> None:
     with tempfile.TemporaryDirectory() as folder, postgres_server(Path(folder)) as postgres:
-        for url, ports in ((f"sqlite:///{folder}/crash.db", (8810, 8811)), (postgres.new_database(), (8820, 8821))):
-            async with open_crash(Path(folder), url, ports) as crash:
+        for url in (f"sqlite:///{folder}/crash.db", postgres.new_database()):
+            async with open_crash(Path(folder), url) as crash:
                 tally = await crash.run(kills, seed=kills)
                 bad = {what: keys[:20] for what, keys in tally.verdict.items() if keys}
                 print(url.partition(":")[0], tally.kills, "kills", len(tally.sent), "keys", bad or "all is well")  # noqa: T201

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,8 @@ import httpx
 
 from app.simulator import credentials
 from app.wire import Wire
-from tests.crash import KEY, spawn, up
+from tests.crash import KEY
+from tests.processes import free_port, log_of, spawn, up
 from tests.receiver import SECRET, Receiver, receiving
 from tests.stores import postgres_server
 from tests.world import ORDERS
@@ -102,8 +103,8 @@ class Telling:
 
 
 @asynccontextmanager
-async def open_telling(folder: Path, database_url: str, ports: Iterable[int]) -> AsyncIterator[Telling]:
-    service, sandbox = (f"http://127.0.0.1:{port}" for port in ports)
+async def open_telling(folder: Path, database_url: str) -> AsyncIterator[Telling]:
+    service, sandbox = (f"http://127.0.0.1:{port}" for port in (free_port(), free_port()))
     account = credentials(sandbox)["generic"].items()
     environment = {f"GATEHOUSE_PROVIDERS__GENERIC__{name.upper()}": value for name, value in account}
     environment |= {
@@ -120,12 +121,14 @@ async def open_telling(folder: Path, database_url: str, ports: Iterable[int]) ->
     async with receiving() as main, receiving() as other:
         telling = Telling(service, sandbox, environment, folder, main, other)
         try:
-            started.append(await spawn("sandbox", "--port", sandbox.rpartition(":")[2], cwd=folder, environment={}))
+            play = await spawn("sandbox", "--port", sandbox.rpartition(":")[2], cwd=folder, environment={})
+            started.append(play)
             alone = {**environment, "GATEHOUSE_WORKER": "off"}
-            started.append(await spawn("serve", "--port", service.rpartition(":")[2], cwd=folder, environment=alone))
+            serve = await spawn("serve", "--port", service.rpartition(":")[2], cwd=folder, environment=alone)
+            started.append(serve)
             async with httpx.AsyncClient() as http:
-                await up(http, f"{service}/readyz")
-                await up(http, f"{sandbox}/")
+                await up(http, f"{service}/readyz", serve, log_of(folder, "serve"))
+                await up(http, f"{sandbox}/", play, log_of(folder, "sandbox"))
             telling.workers = [await telling.start_worker() for _ in range(WORKERS)]
             yield telling
         finally:
@@ -137,7 +140,7 @@ async def open_telling(folder: Path, database_url: str, ports: Iterable[int]) ->
 
 async def main(invoices: int, kills: int) -> None:
     with tempfile.TemporaryDirectory() as folder, postgres_server(Path(folder)) as postgres:
-        async with open_telling(Path(folder), postgres.new_database(), (8830, 8831)) as telling:
+        async with open_telling(Path(folder), postgres.new_database()) as telling:
             began = time.monotonic()
             await telling.run(invoices, kills)
             found = {what: value for what, value in telling.verdict.items() if value}

@@ -13,8 +13,7 @@ import structlog
 from typer.testing import CliRunner, Result
 
 from app.cli import app as command
-from tests.crash import GATEHOUSE
-from tests.test_readme import free_ports, wait_for
+from tests.processes import GATEHOUSE, free_port, wait_for
 
 
 @dataclass
@@ -69,7 +68,7 @@ class Terminal:
 @contextmanager
 def served(folder: Path, **environment: str) -> Iterator[Terminal]:
     """A terminal in a folder, with the sandbox running."""
-    service, sandbox = free_ports()
+    service, sandbox = free_port(), free_port()
     serve = [str(GATEHOUSE), "serve", "--port", str(service), "--sandbox-port", str(sandbox)]
     quick = {"PATH": os.environ["PATH"], "GATEHOUSE_DRAIN": "0,1", "GATEHOUSE_SETTLE": "1", **environment}
     with (

@@ -29,11 +29,10 @@ from app.settings import SANDBOX_KEY
 from app.simulator import credentials
 from app.simulator.faults import TRICKS
 from app.wire import Wire
-from tests.crash import GATEHOUSE
 from tests.doors import bare, behind_doors, knocking
 from tests.peer import Peer, open_peer
+from tests.processes import GATEHOUSE, free_port
 from tests.receiver import SECRET, receiving
-from tests.test_crash import free_port
 from tests.world import SECRET_KEY, World, open_world
 
 pytestmark = pytest.mark.anyio

@@ -11,7 +11,7 @@ from threading import Thread
 import pytest
 
 from app.terminal import plain
-from tests.crash import GATEHOUSE
+from tests.processes import GATEHOUSE
 from tests.terminal import Terminal, served
 
 ORDER = ("--provider", "generic", "--amount", "49.90", "--currency", "EUR")

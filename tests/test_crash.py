@@ -1,7 +1,5 @@
 """Killed at any moment, nothing that was answered is lost, and nothing is made twice."""
 
-import socket
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,13 +11,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
 KILLS = 6
 
 
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        return listener.getsockname()[1]
-
-
 async def survive(folder: Path, database_url: str) -> None:
-    async with open_crash(folder, database_url, (free_port(), free_port())) as crash:
+    async with open_crash(folder, database_url) as crash:
         tally = await crash.run(KILLS, seed=1)
     assert tally.kills == KILLS + 1
     assert len(tally.sent) > KILLS

@@ -2,31 +2,22 @@
 
 import os
 import re
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
 
-from tests.crash import GATEHOUSE
+from tests.processes import GATEHOUSE, free_port, wait_for
 
 README = Path(__file__).parent.parent / "README.md"
 SESSION = re.findall(r"```console\n(.*?)```", README.read_text(), re.DOTALL)
 MARK = "-- end of one command --"
 
 
-def free_ports() -> tuple[int, int]:
-    with closing(socket.create_server(("127.0.0.1", 0))) as one, closing(socket.create_server(("127.0.0.1", 0))) as two:
-        return one.getsockname()[1], two.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]:
-    service, sandbox = free_ports()
+    service, sandbox = free_port(), free_port()
     command = [str(GATEHOUSE), "serve", f"--port={service}", f"--sandbox-port={sandbox}"]
     with subprocess.Popen(command, cwd=tmp_path_factory.mktemp("run"), stderr=subprocess.DEVNULL) as process:
         try:
@@ -34,18 +25,6 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]
             yield service, sandbox
         finally:
             process.terminate()
-
-
-def wait_for(url: str) -> None:
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            urlopen(url).close()  # noqa: S310  # our own loopback address
-        except OSError:
-            assert time.monotonic() < deadline, "it was not up within 20 s"
-            time.sleep(0.1)
-        else:
-            return
 
 
 def turns() -> list[tuple[str, str]]:

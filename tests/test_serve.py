@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.crash import GATEHOUSE, Crash, open_crash, up
-from tests.test_crash import free_port
+from tests.crash import Crash, open_crash
+from tests.processes import GATEHOUSE, free_port
 from tests.world import ORDERS
 
 pytestmark = pytest.mark.anyio
@@ -66,7 +66,7 @@ def test_a_wrong_setting_stops_the_start_by_its_name(
 
 @pytest.fixture
 async def crash(tmp_path: Path) -> AsyncIterator[Crash]:
-    async with open_crash(tmp_path, f"sqlite:///{tmp_path}/gatehouse.db", (free_port(), free_port())) as crash:
+    async with open_crash(tmp_path, f"sqlite:///{tmp_path}/gatehouse.db") as crash:
         crash.environment |= {"GATEHOUSE_DRAIN": "1,5", "GATEHOUSE_PROVIDER_TIMEOUT": "5"}
         yield crash
 
@@ -92,7 +92,7 @@ async def test_told_to_end_it_drains_and_loses_nothing(crash: Crash) -> None:
 
 @pytest.fixture
 async def several(tmp_path: Path, postgresql_url: str) -> AsyncIterator[Crash]:
-    async with open_crash(tmp_path, postgresql_url, (free_port(), free_port())) as crash:
+    async with open_crash(tmp_path, postgresql_url) as crash:
         crash.environment |= {"GATEHOUSE_DRAIN": "6,5"}
         yield crash
 
@@ -120,7 +120,7 @@ async def test_a_process_that_dies_is_replaced(several: Crash) -> None:
         workers = children(several.process.pid)
         for worker in workers:
             os.kill(worker, signal.SIGKILL)
-        await up(http, "/readyz")
+        await several.up(http)
         assert len(children(several.process.pid) - workers) == 2
 
 
@@ -154,4 +154,4 @@ async def test_every_acknowledged_create_is_on_disk(crash: Crash) -> None:
         with sqlite3.connect(crash.folder / "gatehouse.db") as database:
             assert database.execute("SELECT id FROM invoices").fetchall() == [(made,)]
         await crash.start(http)
-        await up(http, f"/v1/invoices/{made}")
+        assert (await http.get(f"/v1/invoices/{made}")).status_code == 200

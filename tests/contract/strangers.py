@@ -20,7 +20,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.test_crash import free_port
+from tests.processes import free_port
 
 BIN = Path(sys.executable).parent
 CONFIG = Path(__file__).parent.parent / "schemathesis.toml"
