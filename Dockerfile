@@ -1,11 +1,13 @@
 FROM python:3.11-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
-COPY requirements.lock requirements-build.lock ./
+# --build-arg LOCK=requirements-otel.lock: what sends spans is in it too.
+ARG LOCK=requirements.lock
+COPY requirements.lock requirements-otel.lock requirements-build.lock ./
 RUN python -m venv /backend \
     && /backend/bin/pip install --require-hashes --requirement requirements-build.lock \
     && python -m venv /opt/gatehouse \
-    && /opt/gatehouse/bin/pip install --require-hashes --requirement requirements.lock
+    && /opt/gatehouse/bin/pip install --require-hashes --requirement "$LOCK"
 COPY pyproject.toml README.md ./
 COPY app app
 RUN /backend/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . \

@@ -75,8 +75,9 @@ openapi: install
 
 # Every lock, from pyproject.toml; what is shipped is pinned as it is tested. ARGS=--upgrade moves each pin to its newest.
 lock: install
-	$(COMPILE) $(ARGS) pyproject.toml --group dev --output-file $(DEV)
+	$(COMPILE) $(ARGS) pyproject.toml --extra otel --group dev --output-file $(DEV)
 	$(COMPILE) --constraint $(DEV) pyproject.toml --output-file requirements.lock
+	$(COMPILE) --constraint $(DEV) pyproject.toml --extra otel --output-file requirements-otel.lock
 	$(COMPILE) --constraint $(DEV) --group build --output-file requirements-build.lock
 
 clean:

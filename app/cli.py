@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from dataclasses import asdict
@@ -21,7 +22,7 @@ from app.api.openapi import document
 from app.doctor import Finding, examine
 from app.domain.errors import Overloaded
 from app.main import accounts, addresses_of, create_app, keys_of, open_services, sandbox_keys, working
-from app.observe import configure_logging, hush
+from app.observe import configure_logging, hush, tracer_of
 from app.providers import WrongSettings, kinds
 from app.server import Beside, Draining, Workers, configured
 from app.settings import SANDBOX_KEY, SANDBOX_WEBHOOK_SECRET, Mode, Settings, SettingsError, load
@@ -66,7 +67,8 @@ def serve(
     if mode is Mode.SANDBOX:
         asyncio.run(serve_with_sandbox(settings, host, port, sandbox_port or port + 1))
     else:
-        service = create_app(settings, provider_settings=settings.providers, keys=keys_of(settings))
+        tracer = tracer_of(os.environ)
+        service = create_app(settings, provider_settings=settings.providers, keys=keys_of(settings), tracer=tracer)
         asyncio.run(drained(settings, service, host, port).serve())
 
 
@@ -164,8 +166,8 @@ async def work(settings: Settings) -> None:
     ended = asyncio.Event()
     for sig in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sig, ended.set)
-    providers = accounts(settings, settings.providers)
-    async with open_services(settings, providers, addresses_of(settings)) as services, working(services):
+    providers, tracer = accounts(settings, settings.providers), tracer_of(os.environ)
+    async with open_services(settings, providers, addresses_of(settings), tracer=tracer) as services, working(services):
         await ended.wait()
 
 
@@ -176,7 +178,8 @@ async def serve_with_sandbox(settings: Settings, host: str, port: int, sandbox_p
     signing = settings.webhook_secret or (SecretStr(SANDBOX_WEBHOOK_SECRET),)
     private = settings.allow_private_networks or "allow_private_networks" not in settings.model_fields_set
     settings = settings.model_copy(update={"webhook_secret": signing, "allow_private_networks": private})
-    service = create_app(settings, provider_settings=credentials(there), keys=keys, public_url=public)
+    tracer = tracer_of(os.environ)
+    service = create_app(settings, provider_settings=credentials(there), keys=keys, public_url=public, tracer=tracer)
     simulators = played(settings, there, here)
     name, kind = next(iter(kinds().items()))
     example = json.dumps({"provider": name, **kind.example})

@@ -15,6 +15,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -23,6 +24,7 @@ from typing import TypeVar, cast
 import httpx
 import msgspec
 import structlog
+from opentelemetry.trace import Span, Tracer
 from pydantic import SecretStr
 
 from app.domain.errors import (
@@ -40,7 +42,7 @@ from app.domain.errors import (
 )
 from app.domain.invoice import Snapshot
 from app.lane import Full, Lane, Resting
-from app.observe import Figures, cleared, traceparent, upstream
+from app.observe import Figures, answered, asked, cleared, passed_on, upstream
 from app.provider import Answer, Call, Flow, Provider, Started
 from app.wire import MaybeSent, NotSent
 
@@ -115,11 +117,16 @@ class Trip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """Carries flows out over HTTP; whoever listens hears of every call, and `figures` count it."""
+    """Carries flows out over HTTP; whoever listens hears of every call, and `figures` count it.
+
+    `aside` is entered for as long as one waits for a provider.
+    """
 
     wire: httpx.AsyncBaseTransport
     listener: Callable[[Heard], None] = lambda _: None
     figures: Figures = field(default_factory=Figures)
+    tracer: Tracer | None = None
+    aside: Callable[[], AbstractContextManager[None]] = nullcontext
     clock: Callable[[], float] = time.monotonic
     lanes: dict[str, Lane] = field(default_factory=dict)
 
@@ -148,7 +155,8 @@ class Exchange:
             if call is None:
                 self._drifted(trip, list(strange_words(result)))
                 return cast("T", result)
-            answer = await self._ask(trip, call)
+            with self.aside():
+                answer = await self._ask(trip, call)
         raise RuntimeError(f"a flow may send {MOST_CALLS} calls, not more")
 
     async def _ask(self, trip: Trip, call: Call) -> Answer:
@@ -171,8 +179,9 @@ class Exchange:
             async with lane.seat(trip.ends - began):
                 seated = self.clock()
                 self.figures.waited(trip.provider.name, seated - began)
-                with upstream():
-                    answer = await self._exchanged(trip, call)
+                with upstream(), asked(self.tracer, trip.provider.name, trip.operation, call.method, call.path) as span:
+                    answer = await self._exchanged(trip, call, span)
+                    answered(span, *outcome_of(answer))
                 took = (self.clock() - seated) * 1000
                 if isinstance(answer, DOWN):
                     lane.failed(took, answer.code)
@@ -189,10 +198,10 @@ class Exchange:
         trip.wrote = trip.wrote or call.writes
         return answer
 
-    async def _exchanged(self, trip: Trip, call: Call) -> Answer | ProviderError:
+    async def _exchanged(self, trip: Trip, call: Call, span: Span) -> Answer | ProviderError:
         """The answer, or the error that names what happened instead of a usable one."""
         extensions = {"seconds": max(trip.ends - self.clock(), 0.001), "cap": call.cap}
-        headers = [*call.headers.items(), *call.credentials.items(), *traced()]
+        headers = [*call.headers.items(), *call.credentials.items(), *passed_on(span)]
         request = httpx.Request(call.method, call.url, headers=headers, content=call.body, extensions=extensions)
         try:
             response = await self.wire.handle_async_request(request)
@@ -247,6 +256,7 @@ class Exchange:
         return Unavailable(f"{trip.provider.name} {what}.", provider=trip.provider.name, retry_after=retry_after)
 
     def _tell(self, trip: Trip, call: Call, answer: Answer | ProviderError, ms: float) -> None:
+        status, outcome = outcome_of(answer)
         heard = Heard(
             about=trip.about,
             provider=trip.provider.name,
@@ -254,8 +264,8 @@ class Exchange:
             method=call.method,
             path=call.path,
             attempt=trip.attempt,
-            status=answer.complaint.http_status if isinstance(answer, ProviderError) else answer.status,
-            outcome=answer.code if isinstance(answer, ProviderError) else "ok",
+            status=status,
+            outcome=outcome,
             ms=round(ms, 1),
             request=call.body,
             answer=None if isinstance(answer, ProviderError) else masked(trip.provider, answer.body),
@@ -324,10 +334,11 @@ def place_of(error: Exception) -> str:
     return type(error).__name__
 
 
-def traced() -> list[tuple[str, str]]:
-    """The header that lets a provider's logs be found by our caller's trace."""
-    found = traceparent()
-    return [("traceparent", found)] if found else []
+def outcome_of(answer: Answer | ProviderError) -> tuple[int | None, str]:
+    """The status that the provider answered with, if it did, and what that is told as."""
+    if isinstance(answer, ProviderError):
+        return answer.complaint.http_status, answer.code
+    return answer.status, "ok"
 
 
 def caused(error: ProviderError, cause: Exception) -> ProviderError:

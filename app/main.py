@@ -1,6 +1,7 @@
 """Put the house together: the only file that knows every room."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import timedelta
@@ -13,9 +14,11 @@ import httpx
 from fastapi import FastAPI
 from limits.aio.storage import RedisStorage
 from limits.errors import ConfigurationError
+from opentelemetry.trace import Tracer
 from pydantic import SecretStr
 
 from app import api, ops
+from app.api.admission import aside
 from app.api.bodies import read
 from app.api.buckets import Buckets, Meter, Policy, Shared
 from app.api.keys import Key, Keys, Role
@@ -23,7 +26,7 @@ from app.api.limits import Limits
 from app.api.problems import status_of
 from app.domain.errors import Overloaded
 from app.exchange import Exchange
-from app.observe import Figures, configure_logging
+from app.observe import Figures, configure_logging, tracer_of
 from app.provider import Provider
 from app.providers import build
 from app.service.addresses import Addresses
@@ -77,6 +80,7 @@ async def open_services(
     clock: Clock = utc_now,
     ticks: Ticks = monotonic,
     figures: Figures | None = None,
+    tracer: Tracer | None = None,
 ) -> AsyncIterator[Services]:
     """The services over an open store and an open wire; at the end what is under way is given back, and all closed."""
     destinations = destinations_of(settings)
@@ -91,7 +95,14 @@ async def open_services(
         if settings.auto_migrate:
             await store.migrate()
         traces = Traces(journal=Journal(engine), clock=clock)
-        exchange = Exchange(wire=carrier, clock=ticks, listener=traces.heard, figures=figures or Figures())
+        exchange = Exchange(
+            wire=carrier,
+            clock=ticks,
+            listener=traces.heard,
+            figures=figures or Figures(),
+            tracer=tracer,
+            aside=aside,
+        )
         records = Records(store=store, exchange=exchange, providers=providers, clock=clock, traces=traces)
         deliveries = Deliveries(
             outbox=Outbox(engine),
@@ -190,6 +201,7 @@ def create_app(
     public_url: str | None = None,
     clock: Clock = utc_now,
     ticks: Ticks = monotonic,
+    tracer: Tracer | None = None,
 ) -> FastAPI:
     """The service. `provider_settings` are {name: {field: text}}, of real accounts or of the simulators."""
     providers = accounts(settings, provider_settings, clock)
@@ -198,7 +210,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_services(settings, providers, addresses, clock, ticks, figures) as services:
+        async with open_services(settings, providers, addresses, clock, ticks, figures, tracer) as services:
             app.state.services = services
             async with working(services) if settings.worker else nullcontext():
                 yield
@@ -210,7 +222,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        telemetry={"tracing": False, "metrics": False, "logs": False},
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # it tells whole addresses and exceptions
     )
     api.install(
         app,
@@ -220,6 +232,7 @@ def create_app(
         origins=settings.cors_origins,
         limits=limits_of(settings, ticks),
         figures=figures,
+        tracer=tracer,
     )
     ops.install(
         app,
@@ -235,7 +248,9 @@ def from_environment() -> FastAPI:
     """The service of one of several processes."""
     settings = load()
     configure_logging(settings.log_level)
-    return create_app(settings, provider_settings=settings.providers, keys=keys_of(settings))
+    return create_app(
+        settings, provider_settings=settings.providers, keys=keys_of(settings), tracer=tracer_of(os.environ)
+    )
 
 
 @asynccontextmanager

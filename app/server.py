@@ -1,6 +1,7 @@
 """How uvicorn serves here: it waits for nobody for ever, and told to end, it drains before it closes."""
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from app.observe import Line, dressed
 
 LONGEST_HEAD = 32 * 1024  # bytes of the target and all headers
 LOOK_EVERY_SECONDS = 0.2
+COLLECT_AFTER = (10_000, 20, 50)  # new objects, then rounds of the younger generation
 
 
 class Patient(HttpToolsProtocol):
@@ -119,6 +121,13 @@ class Draining(uvicorn.Server):
         elif self.closes_at == inf:
             self.config.loaded_app.state.services.watch.drain()
             self.closes_at = monotonic() + self.seconds
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """What has been loaded stays: it is not searched for garbage again, and the rest is less often."""
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*COLLECT_AFTER)
 
     async def on_tick(self, counter: int) -> bool:
         self.should_exit = self.should_exit or monotonic() >= self.closes_at

@@ -16,7 +16,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from starlette.types import Message
 
-from app.api.admission import Admission, Seat
+from app.api.admission import SEAT, Admission, Seat
 from app.api.bodies import read
 from app.domain.errors import Malformed, Overloaded
 from app.main import create_app, sandbox_keys
@@ -53,8 +53,8 @@ class Sender:
         return {"type": "http.request", "body": piece or b"", "more_body": piece is not None}
 
     def begin(self) -> "asyncio.Task[bytes]":
-        scope = {"type": "http", "method": "POST", "headers": [], "state": {"seat": Seat(self.admission)}}
-        return asyncio.create_task(read(Request(scope, self.receive)))
+        SEAT.set(Seat(self.admission))
+        return asyncio.create_task(read(Request({"type": "http", "method": "POST", "headers": []}, self.receive)))
 
     async def send(self, *pieces: bytes | None) -> None:
         for piece in pieces:
@@ -86,7 +86,7 @@ async def test_a_body_on_its_way_keeps_nobody_out() -> None:
     passing = quick.begin()
     await quick.send(b"c", None)
     assert await passing == b"c"
-    door.inside -= 1
+    door.move(-1, -1)
     await slow.send(b"b", None)
     assert await reading == b"ab"
     assert (door.coming_in, door.inside) == (0, 1)
@@ -97,7 +97,7 @@ async def test_whoever_has_sent_it_must_find_a_place() -> None:
     slow = Sender(door)
     reading = slow.begin()
     await slow.send(b"a")
-    Seat(door)
+    await Seat(door).take()
     await slow.send(None)
     with pytest.raises(Overloaded):
         await reading

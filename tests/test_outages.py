@@ -5,14 +5,10 @@ import gc
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-from starlette.types import Receive, Scope, Send
 
-from app.api.admission import Admission
-from app.domain.errors import Overloaded
 from tests.stores import Server
 from tests.world import World, open_world
 
@@ -79,25 +75,6 @@ async def test_a_store_that_is_frozen_or_down(postgres: Server, postgresql_url: 
                     await asyncio.sleep(0.02)
             assert (await world.create("generic")).status_code == 201
             before = len(await world.requests("generic"))
-
-
-async def test_past_its_limit_a_call_is_refused_at_once() -> None:
-    leave = asyncio.Event()
-
-    async def busy(scope: Scope, receive: Receive, send: Send) -> None:
-        await leave.wait()
-
-    async def nothing(*_args: Any) -> Any:
-        return None
-
-    door = Admission(busy, at_once=3)
-    inside = [asyncio.create_task(door({"type": "http", "path": "/v1"}, nothing, nothing)) for _ in range(3)]
-    await asyncio.sleep(0)
-    with pytest.raises(Overloaded):
-        await door({"type": "http", "path": "/v1"}, nothing, nothing)
-    leave.set()
-    await asyncio.gather(*inside)
-    await door({"type": "http", "path": "/v1"}, nothing, nothing)
 
 
 async def test_many_calls_are_refused_as_problems(world: World) -> None:

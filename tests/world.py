@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import uvicorn
 from fastapi import FastAPI
+from opentelemetry.trace import Tracer
 
 from app.main import create_app, sandbox_keys
 from app.settings import SANDBOX_KEY, Settings
@@ -93,6 +94,7 @@ async def open_world(
     *,
     beside: World | None = None,
     accounts: Mapping[str, Mapping[str, str]] | None = None,
+    tracer: Tracer | None = None,
     **settings: Any,
 ) -> AsyncIterator[World]:
     """`beside`: a replica that shares another's sandbox. `accounts` are other providers than the simulated ones."""
@@ -111,6 +113,7 @@ async def open_world(
             public_url=SERVICE,
             clock=clock,
             ticks=clock.ticks,
+            tracer=tracer,
         )
         door.append(app)
         await stack.enter_async_context(app.router.lifespan_context(app))

@@ -5,13 +5,14 @@ from typing import Any, TypeAlias
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from opentelemetry.trace import Tracer
 
 from app.api import advice, docs, events, health, invoices, metrics, notifications, pay, problems, providers
 from app.api.admission import Admission
 from app.api.keys import Keys
 from app.api.limits import Limited, Limits
 from app.api.openapi import DESCRIPTION, TAGS
-from app.observe import Figures, Observed
+from app.observe import Figures, Observed, Spanned
 
 ClientOf: TypeAlias = Callable[[str], str | None]
 
@@ -46,6 +47,7 @@ def install(
     origins: Sequence[str] = (),
     limits: Limits | None = None,
     figures: Figures | None = None,
+    tracer: Tracer | None = None,
 ) -> None:
     """Every route, the hot ones first, and what they share. `app.state.services` is there once the app has started.
 
@@ -63,10 +65,12 @@ def install(
     for door in (invoices, notifications, pay, events, health, providers, metrics, advice):
         app.include_router(door.router)
     docs.install(app)
-    app.add_middleware(Admission)
     if limits:
         app.add_middleware(Limited, limits=limits)
     problems.install(app)
+    app.add_middleware(Admission)
     if origins:
         app.add_middleware(CORSMiddleware, allow_origins=origins, **BROWSERS)
     app.add_middleware(Observed, figures=app.state.figures)
+    if tracer is not None:
+        app.add_middleware(Spanned, tracer=tracer)

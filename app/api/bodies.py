@@ -28,7 +28,7 @@ async def read(request: Request) -> bytes:
     """The raw body. TooLarge as soon as it is known to be, Malformed where it takes too long."""
     sized(request)
     raw = bytearray()
-    with coming_in(request) as seat:
+    with coming_in() as seat:
         try:
             async with timeout(seat.admission.longest_seconds):
                 async for chunk in request.stream():

@@ -55,7 +55,7 @@ async def list_events(request: Request, query: Annotated[FeedQuery, FEED.require
         invoice_id=query.invoice_id,
     )
     if query.wait:
-        leave(request)
+        leave()
     return told(await services(request).feed.page(wanted, query.wait))
 
 

@@ -84,7 +84,7 @@ async def get_invoice(request: Request, id: InvoiceId, query: Annotated[OneQuery
     if query.include:
         caller(request).require(Role.ADMIN)
     if query.wait:
-        leave(request)
+        leave()
     reading = await services(request).invoices.get(
         known(id), refresh=REFRESH[query.refresh], wait=query.wait, since=query.since
     )
