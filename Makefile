@@ -30,21 +30,21 @@ crash: install
 
 # ARGS: how many invoices, and how many kills of a worker meanwhile.
 tell: install
-	$(BIN)/python -m tests.telling $(or $(ARGS),500 10)
+	$(BIN)/python -m tests.telling $(ARGS)
 
 # Strangers' answers, then a stranger's tools, each until it has tried so often; ARGS: how often schemathesis asks.
 fuzz: install
-	$(BIN)/python -m tests.contract.answers 60000
-	$(BIN)/python -m tests.contract.letters 20000
-	$(BIN)/python -m tests.contract.liars 5000
-	$(BIN)/python -m tests.contract.strangers $(or $(ARGS),20000)
+	$(BIN)/python -m tests.contract.answers
+	$(BIN)/python -m tests.contract.letters
+	$(BIN)/python -m tests.contract.liars
+	$(BIN)/python -m tests.contract.strangers $(ARGS)
 	@if $(REDOCLY) --version >/dev/null 2>&1; then $(REDOCLY) lint $(UNASKED) openapi/gatehouse.yaml; \
 	else echo "redocly lint: left out, for npx is not here or cannot get it"; fi
 
 bench: install
 	$(BIN)/python -m bench.hanging $(ARGS)
 
-# ARGS: for how many seconds five times as much is asked as can be done.
+# Needs wrk. ARGS: for how many seconds five times as many callers ask as keep the service busy.
 overload: install
 	$(BIN)/python -m bench.overload $(ARGS)
 

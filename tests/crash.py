@@ -188,14 +188,18 @@ async def open_crash(folder: Path, database_url: str) -> AsyncIterator[Crash]:
                 await process.wait()
 
 
-async def main(kills: int) -> None:
+async def main(kills: int) -> int:
+    """How many databases something went wrong on."""
+    failed = 0
     with tempfile.TemporaryDirectory() as folder, postgres_server(Path(folder)) as postgres:
         for url in (f"sqlite:///{folder}/crash.db", postgres.new_database()):
             async with open_crash(Path(folder), url) as crash:
                 tally = await crash.run(kills, seed=kills)
                 bad = {what: keys[:20] for what, keys in tally.verdict.items() if keys}
                 print(url.partition(":")[0], tally.kills, "kills", len(tally.sent), "keys", bad or "all is well")  # noqa: T201
+                failed += bool(bad)
+    return failed
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 200))
+    sys.exit(asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 200)))

@@ -214,7 +214,7 @@ async def try_many(count: int, seed: int) -> Tally:
     return tally
 
 
-def main(count: int = 50_000) -> int:
+def main(count: int = 60_000) -> int:
     configure_logging("error")
     seed, began = random.randrange(1 << 30), time.monotonic()  # noqa: S311  # another run each time
     tally = asyncio.run(try_many(count, seed))
