@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tests.world import serving
+from tests.serving import serving
 
 SECRET = "whsec_dGVzdHMtd2ViaG9vay1zZWNyZXQtMDAwMQ=="
 EARLIER = "whsec_dGVzdHMtd2ViaG9vay1zZWNyZXQtMDAwMA=="

@@ -13,14 +13,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from uvicorn.server import ServerState
 
-from app.simulator import SandboxProtocol, create_sandbox
+from app.simulator import create_sandbox
+from tests.serving import serving
 
 SELLAPP = {"Authorization": "Bearer sandbox-sellapp-key", "X-STORE": "sandbox"}
 BLUETAPE = {"X-BlueTape-Key": "sandbox-bluetape-key", "X-Integration-AccountId": "sandbox-account"}
@@ -173,22 +172,3 @@ def client(**more: Any) -> httpx.AsyncClient:
 
 def address(listener: socket.socket) -> str:
     return f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-
-@asynccontextmanager
-async def serving(application: Starlette, listener: socket.socket) -> AsyncIterator[None]:
-    """uvicorn's protocol without its server, which sleeps a while at each end."""
-    config = uvicorn.Config(application, log_config=None, access_log=False, ws="none", http=SandboxProtocol)
-    config.load()
-    state = ServerState()
-
-    def protocol() -> SandboxProtocol:
-        return SandboxProtocol(config=config, server_state=state, app_state={})
-
-    server = await asyncio.get_running_loop().create_server(protocol, sock=listener)
-    async with application.router.lifespan_context(application):
-        yield
-        server.close()
-        for connection in list(state.connections):
-            connection.shutdown()
-        await asyncio.gather(*state.tasks)

@@ -27,7 +27,8 @@ from app.shop.goods import PRODUCTS, is_served
 from app.shop.orders import MOST_EVENTS, MOST_ORDERS, Order, Orders
 from app.shop.pages import HERE
 from app.shop.payments import Event, Health, Invoice, Sheet
-from tests.world import SERVICE, World, open_world, serving
+from tests.serving import serving
+from tests.world import SERVICE, World, open_world
 
 pytestmark = pytest.mark.anyio
 

@@ -30,7 +30,8 @@ from app.observe import Observed, Spanned, asked, tracer_of
 from app.observe.tracing import wanted
 from tests.crash import open_crash
 from tests.processes import free_port, log_of, spawn, up
-from tests.world import SHOPPER, World, open_world, serving
+from tests.serving import serving
+from tests.world import SHOPPER, World, open_world
 
 pytestmark = pytest.mark.anyio
 

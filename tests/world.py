@@ -1,7 +1,7 @@
 """The service behind one client, the simulated providers on sockets, and a clock for tests to move."""
 
-import asyncio
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -10,18 +10,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-import uvicorn
 from fastapi import FastAPI
 from opentelemetry.trace import Tracer
 
 from app.main import create_app, sandbox_keys
 from app.settings import SANDBOX_KEY, Settings
-from app.simulator import SandboxProtocol, create_sandbox, credentials
+from app.simulator import create_sandbox, credentials
+from tests.serving import serving
 
 SERVICE = "http://gatehouse.test"
 SECRET_KEY = "a-key-that-every-replica-of-a-test-has"
 # The simulators are on this machine, and tests are in a hurry.
 OPEN: dict[str, Any] = {"allow_private_networks": True, "rate_limit": "off"}
+# It knows no authorities: nothing here speaks TLS, and reading them takes longer than most tests.
+UNTRUSTING = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 SHOPPER = {"email": "a@example.org", "name": "A. Reader"}
 
 # A create that each kind of provider accepts.
@@ -119,7 +121,7 @@ async def open_world(
         await stack.enter_async_context(app.router.lifespan_context(app))
         key = {"Authorization": f"Bearer {SANDBOX_KEY}"}
         http = await stack.enter_async_context(httpx.AsyncClient(transport=inside, base_url=SERVICE, headers=key))
-        sandbox = await stack.enter_async_context(httpx.AsyncClient(base_url=url))
+        sandbox = await stack.enter_async_context(httpx.AsyncClient(base_url=url, verify=UNTRUSTING))
         yield World(http=http, sandbox=sandbox, app=app, clock=clock)
 
 
@@ -131,22 +133,3 @@ async def played(knock: httpx.AsyncClient) -> AsyncIterator[str]:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         async with serving(create_sandbox(url, notify=SERVICE, http=knock), listener):
             yield url
-
-
-@asynccontextmanager
-async def serving(application: Any, listener: socket.socket) -> AsyncIterator[None]:
-    """Serve on a socket that is already bound, in this loop, until the block is left."""
-    config = uvicorn.Config(
-        application, log_config=None, access_log=False, ws="none", http=SandboxProtocol, timeout_graceful_shutdown=1
-    )
-    server = uvicorn.Server(config)
-    server.config.load()
-    server.lifespan = config.lifespan_class(config)
-    await server.startup([listener])
-    beat = asyncio.create_task(server.main_loop())
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        await beat
-        await server.shutdown([listener])

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, Request, async_playwright
 
-from tests.world import World, serving
+from tests.serving import serving
+from tests.world import World
 
 CHROMIUM = Path("/usr/bin/chromium")
 HERE = Path(__file__).parent

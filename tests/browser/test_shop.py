@@ -18,7 +18,8 @@ from app.providers import kinds
 from app.settings import SANDBOX_KEY, SANDBOX_WEBHOOK_SECRET, Settings
 from app.simulator import credentials
 from tests.browser.browser import FAILED_TO_LOAD, Sight, launched, looking
-from tests.world import OPEN, serving
+from tests.serving import serving
+from tests.world import OPEN
 
 pytestmark = pytest.mark.anyio
 

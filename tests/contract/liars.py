@@ -30,7 +30,8 @@ from app.simulator import create_sandbox, credentials
 from tests.contract.answers import STATUSES, Saying, reworded
 from tests.contract.mutations import spoilt
 from tests.contract.truths import READERS, exactly
-from tests.world import ORDERS, SERVICE, World, open_world, serving
+from tests.serving import serving
+from tests.world import ORDERS, SERVICE, World, open_world
 
 CALLERS = 4
 WITH_BODY = [status for status in STATUSES if 200 <= status <= 599 and status not in (204, 304)]
