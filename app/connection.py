@@ -2,6 +2,7 @@
 
 import asyncio
 import select
+from collections.abc import Callable
 from ssl import SSLError
 from typing import Literal, cast
 
@@ -32,6 +33,7 @@ class Connection(asyncio.Protocol):
         "_head",
         "_headed",
         "_headers",
+        "_lost",
         "_parser",
         "_size",
         "_status",
@@ -44,6 +46,7 @@ class Connection(asyncio.Protocol):
         self.alive = True
         self._parser = HttpResponseParser(self)
         self._verdict: asyncio.Future[Doubt | None] | None = None
+        self._lost: Callable[[], None] | None = None
         self._begin(0, bodiless=False)
 
     def _begin(self, cap: int, *, bodiless: bool) -> None:
@@ -70,14 +73,17 @@ class Connection(asyncio.Protocol):
             timer.cancel()
         return doubt or (self._status, self._headers, b"".join(self._body))
 
-    def rest(self, seconds: float) -> None:
+    def rest(self, seconds: float, lost: Callable[[], None]) -> None:
+        """Until it is woken, or ends before, which `lost` is told."""
         loop = asyncio.get_running_loop()
+        self._lost = lost
         self._expires = loop.time() + seconds
         self._expiry = loop.call_at(self._expires, self.abort)
 
     def wake(self) -> bool:
         """Whether it may be written to: unexpired, and nothing has come, not even an end that the loop hasn't seen."""
         self._expiry.cancel()
+        self._lost = None
         if self.alive:
             poll = select.poll()
             poll.register(self._transport.get_extra_info("socket"), select.POLLIN)
@@ -101,6 +107,9 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._end("closed")
+        lost, self._lost = self._lost, None
+        if lost:
+            lost()
 
     def on_message_begin(self) -> None:
         if self._complete:

@@ -18,8 +18,9 @@ from typing import Any
 
 import uvicorn
 from starlette.requests import Request
+from uvicorn._types import ASGI3Application
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.api.problems import problem
 from app.domain.errors import Malformed
@@ -31,51 +32,98 @@ COLLECT_AFTER = (10_000, 20, 50)  # new objects, then rounds of the younger gene
 
 
 class Patient(HttpToolsProtocol):
-    """A connection that takes only so much before a body, and waits only so long until a request is whole."""
+    """A connection that takes only so much beside a body, and waits only so long: for a request, and to be read."""
 
     longest_seconds = 12.0  # for a whole request; the application gives a body a little less, and answers
     head_began = False
-    head_bytes = 0
+    head_bytes = 0  # that have come of a head, or since the last piece of a body
+    trailer_bytes = 0
     whole = False
     deadline: asyncio.TimerHandle | None = None
+    unread: asyncio.TimerHandle | None = None
+    begun: RequestResponseCycle | None = None
+    waiting: tuple[RequestResponseCycle, ASGI3Application] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Told to the call under way, which uvicorn tells only the one that came last."""
+        if self.begun:
+            self.begun.disconnected = True
+            self.begun.message_event.set()
         self.whole = True
         self._watch()
+        self._is_read()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.head_began:
+        if not self.whole:
             self.head_bytes += len(data)
-        if self.head_bytes > LONGEST_HEAD:
-            self.send_400_response("The headers are too long.")
-            return
         super().data_received(data)
+        if self.head_bytes > LONGEST_HEAD and not self.transport.is_closing():
+            self.send_400_response("The headers are too long.")
         self._watch()
 
     def on_message_begin(self) -> None:
-        self.head_began, self.head_bytes, self.whole = True, 0, False
+        self.head_began, self.head_bytes, self.trailer_bytes, self.whole = True, 0, 0, False
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """What comes after a body is nobody's: it is measured and forgotten."""
+        if self.head_began:
+            super().on_header(name, value)
+            return
+        self.trailer_bytes += len(name) + len(value)
+        if self.trailer_bytes > LONGEST_HEAD:
+            raise ValueError("The trailers are too long.")
 
     def on_headers_complete(self) -> None:
         """A head that came at once is measured here; ValueError becomes uvicorn's own 400."""
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > LONGEST_HEAD:
             raise ValueError("The headers are too long.")
-        self.head_began = False
+        self.head_began, self.head_bytes = False, 0
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        self.head_bytes = 0
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
-        self.whole = True
+        self.whole, self.head_bytes = True, 0
         super().on_message_complete()
 
+    def pause_writing(self) -> None:
+        """Whoever doesn't read an answer has no more time for that than for a request."""
+        super().pause_writing()
+        self.unread = self.loop.call_later(self.longest_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._is_read()
+        super().resume_writing()
+        if self.waiting:
+            first, self.waiting = self.waiting, None
+            self._start_asgi_task(*first)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Not before there is room for an answer, so that none holds a place while it waits for its caller to read."""
+        if self.flow.write_paused:
+            self.waiting = (cycle, app)
+        else:
+            self.begun = cycle
+            super()._start_asgi_task(cycle, app)
+
     def send_400_response(self, msg: str) -> None:
-        """As a problem, like everything else."""
-        self.transport.write(malformed(self.config.loaded_app, msg))
+        """As a problem, like everything else; a request whose answer has begun gets no second one."""
+        if self.whole or self.head_began or not getattr(self.cycle, "response_started", False):
+            self.transport.write(malformed(self.config.loaded_app, msg))
         self.transport.close()
+
+    def _is_read(self) -> None:
+        if self.unread:
+            self.unread.cancel()
+            self.unread = None
 
     def _watch(self) -> None:
         if self.whole and self.deadline:

@@ -2,12 +2,12 @@
 
 import asyncio
 import re
-from collections import defaultdict
 from collections.abc import Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from itertools import zip_longest
-from socket import SOCK_STREAM, gaierror
+from socket import AF_UNSPEC, SOCK_STREAM, gaierror, getaddrinfo
 from ssl import SSLContext, SSLError
 from typing import Any, Literal
 
@@ -18,9 +18,11 @@ from app.connection import LENGTHS, Connection, Doubt, Reply
 Reason = Literal["refused", "dns", "tls", "timeout", "pool", "protocol", "forbidden"]
 
 _Origin = tuple[str, str, int]
+_Found = list[tuple[Any, ...]]
 _PORTS = {"http": 80, "https": 443}
 _HEAD = re.compile(rb"[!-~]+ [!-~]+ HTTP/1\.1\r\n(?:[!-9;-~]+: [\t -~\x80-\xff]*\r\n)+\r\n")
 _STAGGER = 0.25
+_LOOK_UPS_AT_ONCE = 16
 _REASONS: dict[type, Reason] = {gaierror: "dns", SSLError: "tls", TimeoutError: "timeout", OSError: "refused"}
 
 
@@ -58,20 +60,21 @@ class Wire(httpx.AsyncBaseTransport):
     ) -> None:
         self._ssl = _verifying(ssl)
         self._permits = permits
-        self._slots: defaultdict[_Origin, asyncio.Semaphore] = defaultdict(partial(asyncio.Semaphore, connections))
-        self._idle: defaultdict[_Origin, list[Connection]] = defaultdict(list)
-        self._patience = idle
+        self._connections, self._patience = connections, idle
+        self._places: dict[_Origin, _Places] = {}
+        self._names = _Names()
         self._closed = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Nothing gets out but `NotSent` while there is no connection, and `MaybeSent` once there is one."""
-        connection = None
+        places = connection = None
         try:
             seconds, connect_seconds, cap = _limits(request.extensions)
             deadline = asyncio.get_running_loop().time() + seconds
             origin = _origin(request.url)
             message = await _encode(request)
-            connection = await self._take(origin, deadline, connect_seconds)
+            places = self._entered(origin)
+            connection = await self._take(places, deadline, connect_seconds)
             return _response(await connection.ask(message, deadline, cap, bodiless=request.method == "HEAD"))
         except (NotSent, MaybeSent):
             raise
@@ -79,51 +82,114 @@ class Wire(httpx.AsyncBaseTransport):
             why: Reason = next((why for kind, why in _REASONS.items() if isinstance(error, kind)), "protocol")
             raise (MaybeSent("unreadable") if connection else NotSent(why)) from error
         finally:
-            if connection:
-                self._put(origin, connection)
+            if places:
+                self._left(places, connection)
 
     async def aclose(self) -> None:
         """Close what is idle now, and what is in use when its call ends."""
         self._closed = True
-        for idle in self._idle.values():
-            while idle:
-                idle.pop().abort()
+        self._names.close()
+        for places in self._places.values():
+            for connection in places.idle:
+                connection.abort()
 
-    async def _take(self, origin: _Origin, deadline: float, connect_seconds: float) -> Connection:
-        """The connection used last, or a new one: to `ask` before anything else is awaited, and to `_put` back."""
-        slots, idle = self._slots[origin], self._idle[origin]
+    def _entered(self, origin: _Origin) -> "_Places":
+        places = self._places.get(origin) or self._places.setdefault(origin, _Places(origin, self._connections))
+        places.calls += 1
+        return places
+
+    async def _take(self, places: "_Places", deadline: float, connect_seconds: float) -> Connection:
+        """The connection used last, or a new one: to `ask` before anything else is awaited."""
         try:
-            async with asyncio.timeout_at(deadline if slots.locked() else None):
-                await slots.acquire()
+            async with asyncio.timeout_at(deadline if places.free.locked() else None):
+                await places.free.acquire()
         except TimeoutError:
             raise NotSent("pool") from None
         try:
-            return self._awake(idle) or await self._opened(origin, deadline, connect_seconds)
+            return places.awake() or await self._opened(places.origin, deadline, connect_seconds)
         except BaseException:
-            slots.release()
+            places.free.release()
             raise
-
-    def _awake(self, idle: list[Connection]) -> Connection | None:
-        while idle:
-            if (connection := idle.pop()).wake():
-                return connection
-        return None
 
     async def _opened(self, origin: _Origin, deadline: float, connect_seconds: float) -> Connection:
         until = min(deadline, asyncio.get_running_loop().time() + connect_seconds)
         async with asyncio.timeout_at(until):
-            connection = await _connect(origin, self._ssl, self._permits)
+            connection = await _connect(origin, self._names, self._ssl, self._permits)
         if not connection.alive:
             raise NotSent("refused")
         return connection
 
-    def _put(self, origin: _Origin, connection: Connection) -> None:
-        self._slots[origin].release()
+    def _left(self, places: "_Places", connection: Connection | None) -> None:
+        places.calls -= 1
+        if connection:
+            places.free.release()
+            self._rest(places, connection)
+        self._tidy(places)
+
+    def _rest(self, places: "_Places", connection: Connection) -> None:
         if self._closed or not connection.alive:
             connection.abort()
         else:
-            connection.rest(self._patience)
-            self._idle[origin].append(connection)
+            places.idle.append(connection)
+            connection.rest(self._patience, partial(self._lose, places, connection))
+
+    def _lose(self, places: "_Places", connection: Connection) -> None:
+        places.idle.remove(connection)
+        self._tidy(places)
+
+    def _tidy(self, places: "_Places") -> None:
+        if not (places.calls or places.idle):
+            del self._places[places.origin]
+
+
+class _Places:
+    """For connections to one origin: `free` ones, `idle` connections, and how many `calls` want one or have it."""
+
+    def __init__(self, origin: _Origin, connections: int) -> None:
+        self.origin = origin
+        self.free = asyncio.Semaphore(connections)
+        self.idle: list[Connection] = []
+        self.calls = 0
+
+    def awake(self) -> Connection | None:
+        while self.idle:
+            if (connection := self.idle.pop()).wake():
+                return connection
+        return None
+
+
+class _Names:
+    """What names become, found in threads of their own: one whose servers are silent takes one, however many ask."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_LOOK_UPS_AT_ONCE, "names")
+        self._under_way: dict[str, asyncio.Future[_Found]] = {}
+
+    async def find(self, host: str) -> _Found:
+        """The C library decides how long that takes, and whoever asks how long to wait for it."""
+        look_up = self._under_way.get(host) or self._begun(host)
+        await asyncio.wait([look_up])
+        if look_up.cancelled():
+            raise NotSent("dns")
+        return look_up.result()
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for look_up in self._under_way.values():
+            look_up.cancel()
+
+    def _begun(self, host: str) -> "asyncio.Future[_Found]":
+        loop = asyncio.get_running_loop()
+        look_up = loop.run_in_executor(self._threads, getaddrinfo, host, None, AF_UNSPEC, SOCK_STREAM)
+        look_up.add_done_callback(partial(self._ended, host))
+        self._under_way[host] = look_up
+        return look_up
+
+    def _ended(self, host: str, look_up: "asyncio.Future[_Found]") -> None:
+        """Seen even where everybody has left."""
+        del self._under_way[host]
+        if not look_up.cancelled():
+            look_up.exception()
 
 
 class Proxied(httpx.AsyncBaseTransport):
@@ -155,8 +221,8 @@ class Proxied(httpx.AsyncBaseTransport):
         await self._inner.aclose()
 
 
-async def _connect(origin: _Origin, ssl: SSLContext, permits: Callable[[str], bool]) -> Connection:
-    """Open a connection: the one place where a name becomes addresses, and an address a socket.
+async def _connect(origin: _Origin, names: _Names, ssl: SSLContext, permits: Callable[[str], bool]) -> Connection:
+    """Open a connection: the one place where an address becomes a socket.
 
     Where one of the addresses is not permitted none is tried: a name that leads astray may do so in turns.
     Another address is tried when one fails or after 250 ms; the first to succeed is taken (happy eyeballs, RFC 8305).
@@ -164,7 +230,7 @@ async def _connect(origin: _Origin, ssl: SSLContext, permits: Callable[[str], bo
     loop, (scheme, host, port) = asyncio.get_running_loop(), origin
     tls, name = (ssl, host) if scheme == "https" else (None, None)
     families: dict[int, dict[str, None]] = {}
-    for family, _, _, _, address in await loop.getaddrinfo(host, port, type=SOCK_STREAM):
+    for family, _, _, _, address in await names.find(host):
         families.setdefault(family, {})[str(address[0])] = None
     if not all(permits(address) for found in families.values() for address in found):
         raise NotSent("forbidden")

@@ -15,6 +15,7 @@ from app.settings import Settings, SettingsError, load
 from app.wire import Wire
 from tests.doors import is_problem
 from tests.receiver import receiving
+from tests.wire_peer import Found, Names
 from tests.world import World, open_world
 
 pytestmark = pytest.mark.anyio
@@ -26,20 +27,19 @@ REFUSED = {"provider": "generic", "amount": "0", "currency": "EUR"}
 FAR_AWAY = {"generic": {"base_url": "https://api.example", "api_key": "some-key"}}
 
 
-class Loop(asyncio.SelectorEventLoop):
+class Loop(Names):
     """Its names lead where a test says: each look-up takes the next of a name's answers, and the last one for ever."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(self.next_answer)
         self.answers: dict[str, list[list[str]]] = {}
         self.asked: list[str] = []
 
-    async def getaddrinfo(self, host: Any, port: Any, **how: Any) -> Any:
+    def next_answer(self, host: str, *how: Any) -> Found:
         self.asked.append(host)
         answers = self.answers.get(host, [[host]])
         addresses = answers.pop(0) if len(answers) > 1 else answers[0]
-        look_up = super().getaddrinfo
-        return [each for address in addresses for each in await look_up(address, port, **how)]
+        return [each for address in addresses for each in socket.getaddrinfo(address, *how)]
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ async def called(wire: Wire, url: str) -> str:
     """Why nothing came of it."""
     async with httpx.AsyncClient(transport=wire) as client:
         with pytest.raises(httpx.TransportError) as failed:
-            await client.get(url, extensions={"seconds": 0.3})
+            await client.get(url, extensions={"seconds": 1.0})
     return str(failed.value)
 
 

@@ -5,7 +5,7 @@ import json
 import re
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI, Request
-from starlette.types import Message
+from starlette.responses import JSONResponse
+from starlette.types import Message, Receive, Scope, Send
 
-from app.api.admission import SEAT, Admission, Seat
+from app.api.admission import AT_WORK, SEAT, Admission, Seat
 from app.api.bodies import read
 from app.domain.errors import Malformed, Overloaded
 from app.main import create_app, sandbox_keys
@@ -129,7 +130,15 @@ async def listening(database_url: str, protocol: type[Patient]) -> AsyncIterator
         keys=keys,
         public_url=SERVICE,
     )
+    async with served(app, protocol) as port:
+        yield port
+
+
+@asynccontextmanager
+async def served(app: Any, protocol: type[Patient]) -> AsyncIterator[int]:
+    """The port; what is written there and not read, the kernel keeps little of."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
         server = uvicorn.Server(configured(app, "127.0.0.1", 0, http=protocol, timeout_graceful_shutdown=1))
         server.config.load()
         server.lifespan = server.config.lifespan_class(server.config)
@@ -255,6 +264,120 @@ async def test_an_answer_that_takes_long_is_not_cut_off(hurried: int) -> None:
         assert answer.status_code == 200
         await asyncio.sleep(0.5)
         assert (await client.get("/livez")).status_code == 200
+
+
+CHUNKED = f"POST /v1/invoices HTTP/1.1\r\nHost: a\r\n{KEY}Content-Type: application/json\r\n"
+CHUNKED += "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
+ENDLESS = {"many": [f"X-More: {'x' * 10_000}\r\n"] * 5, "one": ["X-More: ", *["x" * 10_000] * 5]}
+
+
+@pytest.mark.parametrize("trailers", ENDLESS)
+async def test_trailers_without_end_are_refused(port: int, trailers: str) -> None:
+    is_malformed(await told(port, CHUNKED, *ENDLESS[trailers], pause=0.02))
+
+
+async def test_trailers_that_are_too_long_at_once_are_refused(port: int) -> None:
+    is_malformed(await told(port, CHUNKED + "".join(ENDLESS["many"]) + "\r\n"))
+
+
+@pytest.mark.parametrize("trailers", ENDLESS)
+async def test_whoever_sends_them_after_the_answer_gets_no_second_one(port: int, trailers: str) -> None:
+    unknown = CHUNKED.replace("/v1/invoices", "/nowhere")
+    answer = await told(port, unknown, *ENDLESS[trailers], pause=0.02)
+    assert answer.startswith("HTTP/1.1 404")
+    assert answer.count("HTTP/1.1") == 1
+
+
+async def test_a_chunk_whose_size_never_comes_is_refused(port: int) -> None:
+    is_malformed(await told(port, CHUNKED.removesuffix("0\r\n"), "1;x=", *["x" * 10_000] * 5, pause=0.02))
+
+
+async def test_small_pieces_of_a_body_may_come_in_many_chunks(port: int) -> None:
+    body = "1\r\n{\r\n" + "1\r\n \r\n" * 10_000 + "1\r\n}\r\n0\r\nX-Late: 1\r\n\r\n"
+    head = CHUNKED.removesuffix("2\r\n{}\r\n0\r\n")
+    answer = await told(port, head, body, "GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert re.findall(r"HTTP/1.1 (\d+)", answer) == ["422", "200"]
+
+
+async def test_what_comes_after_a_body_is_no_header() -> None:
+    async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        await request.body()
+        await JSONResponse(request.headers.getlist("x-forwarded-for"))(scope, receive, send)
+
+    head = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Forwarded-For: 203.0.113.9\r\n"
+    body = "Transfer-Encoding: chunked\r\n\r\n0\r\nX-Forwarded-For: 203.0.113.7\r\n\r\n"
+    async with served(echo, Patient) as port:
+        answer = await told(port, head + body)
+    assert answer.endswith('["203.0.113.9"]')
+
+
+LARGE = "/docs/static/swagger-ui-bundle.js"
+
+
+@asynccontextmanager
+async def asking(port: int, *paths: str, buffer: int = 1) -> AsyncIterator[socket.socket]:
+    """A connection on which these are asked for at once, and nothing is read."""
+    with socket.socket() as caller:
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        caller.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(caller, ("127.0.0.1", port))
+        await loop.sock_sendall(caller, "".join(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n" for path in paths).encode())
+        yield caller
+
+
+async def read_slowly(caller: socket.socket, size: int, pause: float = 0) -> int:
+    """How much of so many bytes comes."""
+    loop, came = asyncio.get_running_loop(), 0
+    with suppress(ConnectionError):
+        while came < size and (piece := await asyncio.wait_for(loop.sock_recv(caller, 1 << 16), 2)):
+            came += len(piece)
+            await asyncio.sleep(pause)
+    return came
+
+
+async def test_whoever_does_not_read_an_answer_is_not_waited_for(hurried: int) -> None:
+    async with asking(hurried, LARGE) as caller:
+        await asyncio.sleep(0.6)
+        assert await read_slowly(caller, 1_000_000) < 500_000
+
+
+async def test_nothing_more_is_written_to_whoever_is_gone(hurried: int, caplog: pytest.LogCaptureFixture) -> None:
+    async with asking(hurried, LARGE, "/livez"):
+        await asyncio.sleep(0.6)
+    assert caplog.records == []
+
+
+async def test_whoever_reads_slowly_is(hurried: int) -> None:
+    async with asking(hurried, LARGE, buffer=65536) as caller:
+        assert await read_slowly(caller, 1_000_000, pause=0.02) >= 1_000_000
+
+
+async def test_answers_that_are_not_read_keep_nobody_out(port: int) -> None:
+    async with AsyncExitStack() as crowd:
+        for _ in range(AT_WORK):
+            await crowd.enter_async_context(asking(port, *["/openapi.json"] * 3))
+        for _ in range(AT_WORK):
+            await crowd.enter_async_context(asking(port, LARGE, "/openapi.json"))
+        await asyncio.sleep(0.5)
+        began = asyncio.get_running_loop().time()
+        answer = await told(port, f"GET /v1/providers HTTP/1.1\r\nHost: a\r\n{KEY}Connection: close\r\n\r\n")
+        assert answer.startswith("HTTP/1.1 200")
+        assert asyncio.get_running_loop().time() - began < 1
+
+
+async def test_answers_are_given_in_turn_once_they_are_read(port: int) -> None:
+    async with asking(port, "/openapi.json", "/openapi.json", "/livez") as caller:
+        await asyncio.sleep(0.2)
+        await asyncio.get_running_loop().sock_sendall(
+            caller, b"GET /readyz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        )
+        reader, writer = await asyncio.open_connection(sock=caller)
+        answers = (await asyncio.wait_for(reader.read(), 5)).decode()
+        writer.close()
+    assert re.findall(r"HTTP/1.1 (\d+)", answers) == ["200"] * 4
+    assert re.findall(r'\r\n\r\n{"(\w+)"', answers) == ["openapi", "openapi", "status", "status"]
 
 
 @pytest.fixture(scope="module")

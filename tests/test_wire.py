@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import gc
 import random
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 import trustme
 
 from app.wire import MaybeSent, NotSent, Proxied, Wire
-from tests.wire_peer import OK, Line, Peer, Script, answering, open_peer, serving
+from tests.wire_peer import OK, Found, Line, Names, Peer, Script, answering, open_peer, serving
 
 MARK = b"only-once"
 
@@ -700,6 +702,38 @@ async def test_one_origin_does_not_wait_for_another(trust: ssl.SSLContext) -> No
         stuck.cancel()
 
 
+@pytest.mark.parametrize("end", [Line.close, Line.reset, None], ids=["closed there", "reset there", "unused too long"])
+async def test_an_origin_that_nothing_is_left_of_is_forgotten(trust: ssl.SSLContext, end) -> None:
+    async with Wire(ssl=trust, idle=5.0 if end else 0.02) as wire, open_peer(serving) as peer:
+        answers = await asyncio.gather(*(get(wire, peer.url) for _ in range(3)))
+        assert [answer.content for answer in answers] == [b"ok"] * 3
+        assert len(wire._places) == 1
+        for line in peer.lines if end else ():
+            end(line)
+        await until(lambda: not wire._places)
+
+
+async def test_an_origin_that_was_never_reached_is_forgotten(wire: Wire) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    for _ in range(2):
+        with pytest.raises(NotSent):
+            await get(wire, f"http://127.0.0.1:{port}")
+    await until(lambda: not wire._places)
+
+
+async def test_an_origin_is_remembered_while_a_call_needs_it(trust: ssl.SSLContext) -> None:
+    async with Wire(ssl=trust, connections=1) as wire, open_peer(silent) as peer:
+        first = asyncio.create_task(get(wire, peer.url))
+        await asyncio.sleep(0.02)
+        for _ in range(2):
+            with pytest.raises(NotSent, match="pool"):
+                await get(wire, peer.url, seconds=0.05)
+        assert (len(wire._places), peer.most) == (1, 1)
+        assert await cancelled_soon(first, 0)
+        assert not wire._places
+
+
 async def test_a_closed_wire_keeps_nothing(trust: ssl.SSLContext) -> None:
     release = asyncio.Event()
 
@@ -794,15 +828,9 @@ async def test_a_cancelled_call_closes_its_connection(wire: Wire, delay: float) 
 # Names that have several addresses
 
 
-class Names(asyncio.SelectorEventLoop):
+def leading_to(*addresses: tuple[socket.AddressFamily, str]) -> Names:
     """A loop that finds these addresses for any name, as of these families."""
-
-    def __init__(self, *addresses: tuple[socket.AddressFamily, str]) -> None:
-        super().__init__()
-        self.addresses = addresses
-
-    async def getaddrinfo(self, host, port, **_):  # noqa: ARG002
-        return [(family, socket.SOCK_STREAM, 6, "", (address, port)) for family, address in self.addresses]
+    return Names(lambda *_: [(family, socket.SOCK_STREAM, 6, "", (address, 0)) for family, address in addresses])
 
 
 SIX, FOUR = socket.AF_INET6, socket.AF_INET
@@ -834,7 +862,7 @@ def test_the_first_address_that_answers_is_taken(trust: ssl.SSLContext, addresse
                 assert peer.times_seen(MARK) == 1
         return took
 
-    with asyncio.Runner(loop_factory=lambda: Names(*addresses)) as runner:
+    with asyncio.Runner(loop_factory=lambda: leading_to(*addresses)) as runner:
         assert least <= runner.run(conversation()) <= most
 
 
@@ -848,7 +876,7 @@ def test_another_address_is_left_alone_where_the_first_answers(trust: ssl.SSLCon
                 with pytest.raises(BlockingIOError):
                     other.accept()
 
-    with asyncio.Runner(loop_factory=lambda: Names((FOUR, "127.0.0.1"), (FOUR, "127.0.0.2"))) as runner:
+    with asyncio.Runner(loop_factory=lambda: leading_to((FOUR, "127.0.0.1"), (FOUR, "127.0.0.2"))) as runner:
         runner.run(conversation())
 
 
@@ -859,7 +887,7 @@ def test_addresses_that_all_refuse_are_not_sent_to(trust: ssl.SSLContext) -> Non
                 await post(wire, "http://several.example:9")
             return caught.value.why
 
-    with asyncio.Runner(loop_factory=lambda: Names((FOUR, "127.0.0.9"), (FOUR, "127.0.0.8"))) as runner:
+    with asyncio.Runner(loop_factory=lambda: leading_to((FOUR, "127.0.0.9"), (FOUR, "127.0.0.8"))) as runner:
         assert runner.run(conversation()) == "refused"
 
 
@@ -874,8 +902,114 @@ def test_calls_that_are_cancelled_between_two_addresses_leave_nothing_behind(tru
                 await settled(peer)
                 assert open_files() == files
 
-    with asyncio.Runner(loop_factory=lambda: Names((FOUR, "127.0.0.2"), (FOUR, "127.0.0.1"))) as runner:
+    with asyncio.Runner(loop_factory=lambda: leading_to((FOUR, "127.0.0.2"), (FOUR, "127.0.0.1"))) as runner:
         runner.run(conversation())
+
+
+class Silence:
+    """A name server that says nothing about what ends in `silent.example` until it is told to; the rest is here."""
+
+    def __init__(self) -> None:
+        self.broken = threading.Event()
+        self.asked: list[str] = []
+
+    def find(self, host: str, *_: object) -> Found:
+        self.asked.append(host)
+        if host.endswith("silent.example"):
+            self.broken.wait(5)
+            raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+        return [(FOUR, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
+
+
+@pytest.fixture
+def silence() -> Iterator[Silence]:
+    silence = Silence()
+    yield silence
+    silence.broken.set()
+
+
+def test_a_name_nobody_answers_for_keeps_no_other_from_being_found(trust: ssl.SSLContext, silence: Silence) -> None:
+    async def conversation() -> None:
+        async with Wire(ssl=trust, connections=60) as wire, open_peer(serving) as peer:
+            url = f"http://silent.example:{peer.port}"
+            calls = [asyncio.create_task(post(wire, url, seconds=0.3)) for _ in range(60)]
+            await asyncio.sleep(0.05)
+            assert (await get(wire, f"http://quick.example:{peer.port}", seconds=0.2)).content == b"ok"
+            lost = await asyncio.gather(*calls, return_exceptions=True)
+            assert {error.why for error in lost if isinstance(error, NotSent)} == {"timeout"}
+            assert silence.asked == ["silent.example", "quick.example"]
+
+    with asyncio.Runner(loop_factory=lambda: Names(silence.find)) as runner:
+        runner.run(conversation())
+
+
+def test_names_nobody_answers_for_keep_only_their_own_wire_waiting(trust: ssl.SSLContext, silence: Silence) -> None:
+    async def conversation() -> None:
+        async with Wire(ssl=trust) as messenger, Wire(ssl=trust) as carrier, open_peer(serving) as peer:
+            urls = [f"http://{number}.silent.example" for number in range(60)]
+            calls = [asyncio.create_task(post(messenger, url, seconds=0.3)) for url in urls]
+            await asyncio.sleep(0.05)
+            assert (await get(carrier, f"http://quick.example:{peer.port}", seconds=0.2)).content == b"ok"
+            assert await asyncio.wait_for(asyncio.to_thread(lambda: "done"), 0.2) == "done"
+            lost = await asyncio.gather(*calls, return_exceptions=True)
+            assert [error.why for error in lost if isinstance(error, NotSent)] == ["timeout"] * 60
+
+    with asyncio.Runner(loop_factory=lambda: Names(silence.find)) as runner:
+        runner.run(conversation())
+
+
+def test_all_who_wait_for_a_name_are_told_what_became_of_it(trust: ssl.SSLContext, silence: Silence) -> None:
+    async def conversation() -> None:
+        async with Wire(ssl=trust) as wire:
+            calls = [asyncio.create_task(get(wire, "http://silent.example")) for _ in range(3)]
+            await asyncio.sleep(0.05)
+            assert await cancelled_soon(calls.pop(), 0)
+            silence.broken.set()
+            lost = await asyncio.gather(*calls, return_exceptions=True)
+            assert [error.why for error in lost if isinstance(error, NotSent)] == ["dns"] * 2
+            with pytest.raises(NotSent):
+                await get(wire, "http://silent.example")
+            assert len(silence.asked) == 2, "the next call asks anew"
+
+    with asyncio.Runner(loop_factory=lambda: Names(silence.find)) as runner:
+        runner.run(conversation())
+
+
+def test_a_name_that_is_not_found_when_everybody_has_left_is_nobodys(
+    trust: ssl.SSLContext, silence: Silence, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def conversation() -> None:
+        async with Wire(ssl=trust) as wire:
+            with pytest.raises(NotSent, match="timeout"):
+                await get(wire, "http://silent.example", seconds=0.05)
+            silence.broken.set()
+            await asyncio.sleep(0.05)
+            gc.collect()
+            assert caplog.records == []
+
+    with asyncio.Runner(loop_factory=lambda: Names(silence.find)) as runner:
+        runner.run(conversation())
+
+
+def test_a_wire_is_closed_without_waiting_for_a_name(
+    trust: ssl.SSLContext, silence: Silence, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def conversation() -> None:
+        wire = Wire(ssl=trust)
+        urls = [f"http://{number}.silent.example" for number in range(60)]
+        calls = [asyncio.create_task(get(wire, url)) for url in urls]
+        await asyncio.sleep(0.05)
+        await asyncio.wait_for(wire.aclose(), 0.2)
+        lost = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 0.2)
+        assert [error.why for error in lost if isinstance(error, NotSent)] == ["dns"] * 60
+
+    with asyncio.Runner(loop_factory=lambda: Names(silence.find)) as runner:
+        runner.run(conversation())
+    silence.broken.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("names"):
+            thread.join(1)
+    assert caplog.records == []
 
 
 # Through a proxy
