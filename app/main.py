@@ -20,9 +20,9 @@ from pydantic import SecretStr
 from app import api, ops
 from app.api.admission import aside
 from app.api.bodies import read
-from app.api.buckets import Buckets, Meter, Policy, Shared
 from app.api.keys import Key, Keys, Role
 from app.api.limits import Limits
+from app.api.meters import Meter, Shared
 from app.api.problems import status_of
 from app.domain.errors import Overloaded
 from app.exchange import Exchange
@@ -30,6 +30,7 @@ from app.observe import Figures, configure_logging, tracer_of
 from app.provider import Provider
 from app.providers import build
 from app.service.addresses import Addresses
+from app.service.buckets import Buckets, Policy
 from app.service.catalog import Catalog
 from app.service.checkouts import Checkouts
 from app.service.clock import Clock, Ticks, utc_now
@@ -164,7 +165,7 @@ def assembled(
             records=records,
             recovery=recovery,
             addresses=addresses,
-            hints=Hints(exchange=exchange, clock=clock),
+            hints=Hints.of(exchange, clock),
             lease=longest(providers) + 4 * GRACE,
         ),
         deliveries=deliveries,

@@ -1,7 +1,8 @@
 """A body is read once and strictly, and everything that is wrong with it is said at once."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from time import perf_counter
 from typing import Annotated, Any
 
 import httpx
@@ -9,10 +10,11 @@ import pytest
 from fastapi import FastAPI, Response
 
 from app.api.answers import answer
-from app.api.bodies import DEEPEST, MOST_BYTES
+from app.api.bodies import DEEPEST, MOST_BYTES, MOST_UNKNOWN, parse, validated
 from app.api.deps import Sends
 from app.api.keys import Role
 from app.api.schemas import NewCheckout, NewInvoice
+from app.domain.errors import InvalidRequest
 from tests.doors import JSON, bare, bearer, behind_doors, is_problem, knocking, pointers
 
 pytestmark = pytest.mark.anyio
@@ -266,6 +268,45 @@ async def test_every_fault_is_named_and_nothing_is_echoed(name: str, client: htt
     assert MARK not in body["detail"]
 
 
+async def test_of_very_many_unknown_fields_some_are_named(client: httpx.AsyncClient) -> None:
+    sent = {"amount": 49.9, **{f"{MARK}-{n}": 0 for n in range(9000)}}
+    for path in ("/needed", "/optional"):
+        body = is_problem(await client.post(path, json=sent), 422, "invalid_request")
+        assert len(body["errors"]) == MOST_UNKNOWN
+        assert {fault["message"] for fault in body["errors"]} == {"is not known here"}
+
+
+async def test_of_many_unknown_fields_each_is_named_with_the_rest(client: httpx.AsyncClient) -> None:
+    names = [f"{n:03}{'x' * 200}" for n in range(MOST_UNKNOWN)]
+    sent = {"amount": 49.9, "currency": "EUR", **dict.fromkeys(names, 0)}
+    body = is_problem(await client.post("/needed", json=sent), 422, "invalid_request")
+    assert pointers(body) == sorted(["/amount", *(f"/{name[:100]}" for name in names)])
+
+
+def test_what_is_right_is_kept_beside_an_unknown_field_of_any_length() -> None:
+    for length in (1, 100, 101, 5000):
+        new, faults = validated(NewInvoice, {"order_id": "order-17", "x" * length: 0})
+        assert (new.order_id, len(faults)) == ("order-17", 1)
+
+
+def test_refusing_unknown_fields_costs_less_than_reading_them() -> None:
+    raw = json.dumps({f"{n:x}": 0 for n in range(25_000)}).encode()
+    document = parse(raw)
+    read, refused = (min(seconds_of(one) for _ in range(3)) for one in (lambda: parse(raw), lambda: refusing(document)))
+    assert refused < read
+
+
+def refusing(document: Any) -> None:
+    with pytest.raises(InvalidRequest):
+        validated(NewCheckout, document)
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    began = perf_counter()
+    work()
+    return perf_counter() - began
+
+
 async def test_an_amount_as_a_number_is_told_how_to_be_written(client: httpx.AsyncClient) -> None:
     body = is_problem(await client.post("/needed", json={"amount": 49.9, "currency": "EUR"}), 422, "invalid_request")
     assert '"49.90"' in body["errors"][0]["message"]
@@ -352,7 +393,7 @@ async def test_null_is_as_good_as_leaving_it_out(client: httpx.AsyncClient) -> N
 
 
 async def test_very_many_faults_are_told_up_to_a_point(client: httpx.AsyncClient) -> None:
-    sent = json.dumps({f"field-{number}": 1 for number in range(5000)})
+    sent = json.dumps({"customer": {f"field-{number}": 1 for number in range(5000)}})
     body = is_problem(await client.post("/needed", content=sent.encode()), 422, "invalid_request")
     assert len(body["errors"]) == 1000
 

@@ -11,21 +11,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
+from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.testing import capture_logs
 
+from app.api.admission import Admission
 from app.domain.errors import ProviderError
 from app.domain.invoice import Invoice, Status
 from app.exchange import Exchange
-from app.observe import Figures
+from app.observe import Figures, Observed
 from app.provider import Provider
 from app.providers import build
 from app.wire import Wire
 from tests.peer import Peer, open_peer
 from tests.receiver import receiving
-from tests.world import World, open_world
+from tests.world import ORDERS, World, open_world
 
 pytestmark = pytest.mark.anyio
 
@@ -105,6 +109,44 @@ async def test_who_came_too_soon_is_counted(tmp_path: Path) -> None:
         assert (await scraped(world))("gatehouse_rate_limited_total") == late
 
 
+async def test_a_fault_of_ours_is_counted(world: World) -> None:
+    async def breaks() -> None:
+        raise RuntimeError("no")
+
+    world.app.add_api_route("/breaks", breaks)
+    assert (await scraped(world))("gatehouse_internal_errors_total") == 0
+    for _ in range(2):
+        assert (await world.http.get("/breaks")).status_code == 500
+    assert (await scraped(world))("gatehouse_internal_errors_total") == 2
+
+
+async def test_who_finds_no_room_is_counted_even_where_no_route_was_looked_for(world: World) -> None:
+    figures = Figures()
+    full = Observed(Admission(world.app, at_work=0, in_line=0), figures)
+    assert figures.registry.get_sample_value("gatehouse_overloaded_total") == 0
+    transport = httpx.ASGITransport(with_app(full, world.app))
+    async with httpx.AsyncClient(transport=transport, base_url="http://gatehouse.test") as http:
+        assert {(await http.get(path)).status_code for path in ("/nowhere", "/v1/invoices")} == {503}
+    assert figures.registry.get_sample_value("gatehouse_overloaded_total") == 2
+
+
+def with_app(door: ASGIApp, app: FastAPI) -> ASGIApp:
+    """As it is asked within the application."""
+
+    async def asked(scope: Scope, receive: Receive, send: Send) -> None:
+        await door({**scope, "app": app}, receive, send)
+
+    return asked
+
+
+async def test_a_provider_that_wants_us_to_slow_down_is_no_want_of_room(world: World) -> None:
+    await world.arm("generic", "create", "status:429", times=9)
+    assert (await world.create("generic")).status_code == 503
+    seen = await scraped(world)
+    assert seen("gatehouse_requests_total", status="503") == 1
+    assert seen("gatehouse_overloaded_total") == 0
+
+
 async def test_two_applications_count_for_themselves(world: World, tmp_path: Path) -> None:
     await world.http.get("/v1/invoices/inv_1")
     async with open_world(f"sqlite:///{tmp_path}/other.db", beside=world) as other:
@@ -124,6 +166,17 @@ async def test_calls_are_counted_by_what_came_of_them(world: World) -> None:
     assert seen("gatehouse_provider_calls_total", operation="get", outcome="provider_rejected") == 1
     assert seen("gatehouse_provider_call_seconds_count", provider="generic", operation="get") == 1
     assert seen("gatehouse_provider_wait_seconds_count", provider="generic") == 2
+
+
+async def test_credentials_that_are_refused_are_counted(world: World) -> None:
+    seen = await scraped(world)
+    assert seen.of("gatehouse_provider_auth_failures_total", "provider") == set(ORDERS)
+    assert seen("gatehouse_provider_auth_failures_total") == 0
+    await world.arm("generic", "create", "status:401")
+    assert (await world.create("generic")).json()["code"] == "provider_auth_failed"
+    seen = await scraped(world)
+    assert seen("gatehouse_provider_auth_failures_total", provider="generic") == 1
+    assert seen("gatehouse_provider_auth_failures_total") == 1
 
 
 async def test_an_open_circuit_is_seen(world: World) -> None:
@@ -253,6 +306,7 @@ async def test_what_waits_is_told_with_its_age(tmp_path: Path) -> None:
         world.clock.pass_time(seconds=100)
         pending = (await world.http.get("/v1/deliveries", params={"state": "pending"})).json()["data"]
         seen = await scraped(world)
+    assert seen("gatehouse_store_up") == 1
     for name in ("inbox_open", "inbox_oldest_seconds", "deliveries_pending", "deliveries_oldest_seconds"):
         assert empty(f"gatehouse_{name}") == 0
     assert seen("gatehouse_unresolved_creates", provider="generic") == 1
@@ -305,6 +359,16 @@ async def test_every_label_in_them_exists(worked: World) -> None:
         for name, selector in re.findall(r"(gatehouse_\w+)\{([^}]*)\}", text):
             chosen = set(re.findall(r"(\w+)\s*(?:=~|!=|!~|=)", selector))
             assert all(chosen <= labels.keys() for labels, _ in seen.samples[name]), text
+
+
+async def test_what_an_alert_hears_rise_from_nothing_is_there_before_it_does(world: World) -> None:
+    """To Prometheus a series that begins at 1 has not risen."""
+    seen = await scraped(world)
+    rules = [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
+    risen = re.compile(r"(?:rate|increase)\((\w+)(?:\{[^}]*\})?\[\w+\]\)\)? > 0$")
+    heard = {found[1] for rule in rules if (found := risen.search(rule["expr"]))}
+    assert len(heard) == 3
+    assert all(seen.samples.get(name) and seen(name) == 0 for name in heard)
 
 
 def test_the_rules_have_the_form_of_rules() -> None:

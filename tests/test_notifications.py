@@ -352,6 +352,35 @@ async def test_a_provider_that_cannot_be_asked_is_asked_later(world: World) -> N
             await world.app.state.services.notifications.see_to_due()
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    postgresql = request.param == "postgresql"
+    return request.getfixturevalue("postgresql_url") if postgresql else f"sqlite:///{tmp_path}/gatehouse.db"
+
+
+async def test_the_same_words_again_during_a_look_make_for_another(database_url: str) -> None:
+    """What signs nothing says the same of each change: the look under way may have come before this one."""
+    async with open_world(database_url) as world:
+        invoice = await world.created("turinpay")
+        told = await letter(world, "turinpay", invoice)
+        await world.sandbox.delete("/_control/turinpay/requests")
+        await world.arm("turinpay", "get", "slow", seconds=0.5)
+        await told.send(world)
+        async with asyncio.timeout(SOON):
+            while not await world.requests("turinpay"):
+                await asyncio.sleep(0.02)
+        assert (await told.send(world)).status_code == 200
+        notifications = world.app.state.services.notifications
+        await asyncio.gather(*notifications.under_way)
+        await world.settle("turinpay", invoice["provider_invoice_id"], "paid")
+        world.clock.pass_time(seconds=1)
+        assert await notifications.see_to_due() == 1
+        await becomes(world, invoice["id"], "completed")
+        await asyncio.gather(*notifications.under_way)
+        assert len(await world.requests("turinpay")) == 2
+        assert (await notifications.inbox.backlog()).count == 0
+
+
 def test_every_provider_that_notifies_is_tried_here() -> None:
     assert set(TOLD) | {"bluetape"} == set(ORDERS)
 

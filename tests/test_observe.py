@@ -292,6 +292,7 @@ def test_no_e_mail_address_is_told(text: str) -> None:
     assert "[email]" in told
 
 
+PAID_WITH = f"inv_01m88revtweny9axwjjgsyggzv.{'3f' * 20}"
 HIDDEN = {
     "4111111111111111": "[card]",
     "Paid with 4111 1111 1111 1111.": "Paid with [card].",
@@ -306,6 +307,20 @@ HIDDEN = {
     "Authorization: Bearer abc.def": "Authorization: Bearer [redacted]",
     "signed with whsec_c2VjcmV0": "signed with whsec_[redacted]",
     "https://a.example/?mail=a.b%40example.org&x=1": "https://a.example/?mail=[email]&x=1",
+    "token: abc.def": "token: [redacted]",
+    "api_key=sk_live_1": "api_key=[redacted]",
+    "X-API-Key:sk_live_1 was refused": "X-API-Key:[redacted] was refused",
+    "{'apiKey': 'sk_live_1', 'a': 1}": "{'apiKey': '[redacted]', 'a': 1}",
+    r'{"said": "{\"password\":\"abc\"}"}': r'{"said": "{\"password\":\"[redacted]"}"}',
+    "/x?sig=abc": "/x?sig=[redacted]",
+    "BEARER abc.def": "BEARER [redacted]",
+    "bearer\tabc.def": "bearer\t[redacted]",
+    "key: Bearer abc.def": "key: [redacted] [redacted]",
+    "with Basic dXNlcjpwYXNz,": "with Basic [redacted],",
+    "authorization: basic dXNlcjpwYXNz": "authorization: basic [redacted]",
+    "Authorization: sk_live_1 was refused": "Authorization: [redacted] was refused",
+    f"https://pay.example/pay/{PAID_WITH}?x=1": f"https://pay.example/pay/{PAID_WITH[:31]}[redacted]?x=1",
+    PAID_WITH.replace(".", "%2E"): f"{PAID_WITH[:30]}%2E[redacted]",
 }
 
 
@@ -323,6 +338,9 @@ PLAIN = [
     "inv_01m88revtweny9axwjjgsyggzv",
     "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
     "a=b?c=d",
+    "the key is wrong: try another",
+    "basic words, and design=3",
+    "inv_01m88revtweny9axwjjgsyggzv.pdf",
 ]
 
 
@@ -338,6 +356,7 @@ def test_a_card_is_no_number_either() -> None:
 def test_an_endless_text_costs_no_endless_time() -> None:
     began = time.perf_counter()
     cleared("@" + "a" * 20_000 + "://" * 1000 + "?" * 5000 + "=" + "4" * 20_000)
+    cleared("key" + "'" * 9000 + "token: " * 300 + "basic " * 3000 + "a" * 9000 + "inv_" * 3000 + "bearer" + " " * 9000)
     assert time.perf_counter() - began < 0.5
 
 

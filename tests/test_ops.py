@@ -304,8 +304,11 @@ async def test_an_action_is_done_for_the_sessions_own_form_alone(world: World, o
         assert known.status_code not in {401, 403}, path
 
 
+FOREIGN = ["https://evil.example", "null", "", "http://[", "http://[::1", f"{SERVICE}.evil.example"]
+
+
 async def test_nobody_is_signed_in_by_another_sites_form(stranger: httpx.AsyncClient) -> None:
-    for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}):
+    for headers in ({"Sec-Fetch-Site": "cross-site"}, *({"Origin": origin} for origin in FOREIGN)):
         answer = await stranger.post("/ops/session", data={"key": ADMIN}, headers=headers)
         assert (answer.status_code, "set-cookie" in answer.headers) == (403, False)
 

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.stores import Server
+from tests.test_metrics import scraped
 from tests.world import World, open_world
 
 pytestmark = pytest.mark.anyio
@@ -69,6 +70,11 @@ async def test_a_store_that_is_frozen_or_down(postgres: Server, postgresql_url: 
                 assert refused.headers["retry-after"]
                 assert (await world.http.get("/readyz")).status_code == 503
                 assert (await world.http.get("/livez")).status_code == 200
+                seen = await scraped(world)
+                assert seen("gatehouse_store_up") == 0
+                assert seen("gatehouse_provider_circuit", provider="generic", state="closed") == 1
+                assert seen("gatehouse_overloaded_total") >= 2
+                assert "gatehouse_inbox_open" not in seen.samples
             assert len(await world.requests("generic")) == before, "nothing was sent that could not be kept"
             async with asyncio.timeout(30):
                 while (await world.http.get("/readyz")).status_code != 200:

@@ -70,7 +70,7 @@ async def test_what_was_told_is_forgotten_once_it_is_settled(store: Store) -> No
         store, a_notice(1), a_notice(2), a_notice(3, received_at=LATER), until=LATER
     )
     for notice in (settled, young):
-        await Inbox(store.engine).close(notice.position, None)
+        await Inbox(store.engine).close(notice, None, NOW)
     assert await Archive(store.engine).forget(LATER) == [0, 1, 0, 0]
     assert await counted(store, inbox) == 2
     [waits] = await Inbox(store.engine).claim(LATER, LATER + SECOND, 9)

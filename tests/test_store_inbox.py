@@ -68,7 +68,7 @@ async def test_what_another_provider_says_in_the_same_words_is_another_thing(sto
 
 async def test_what_was_settled_is_not_taken_in_again(store: Store) -> None:
     [notice] = await received(store, a_notice())
-    await Inbox(store.engine).close(notice.position, None)
+    await Inbox(store.engine).close(notice, None, NOW)
     assert await received(store, a_notice()) == []
     assert await Inbox(store.engine).claim(NOW + LEASE, NOW + 2 * LEASE, 9) == []
 
@@ -109,7 +109,7 @@ async def test_what_is_put_off_comes_later_and_counts_its_tries(store: Store) ->
 async def test_what_is_settled_cannot_be_put_off(store: Store) -> None:
     inbox = Inbox(store.engine)
     [notice] = await received(store, a_notice())
-    await inbox.close(notice.position, None)
+    await inbox.close(notice, None, NOW)
     await inbox.postpone(notice.position, NOW, tries=1)
     assert await inbox.claim(NOW, NOW + LEASE, 9) == []
 
@@ -118,12 +118,37 @@ async def test_the_same_words_open_what_is_settled_again_where_that_is_wanted(st
     inbox = Inbox(store.engine)
     [notice] = await received(store, a_notice())
     later = a_notice(received_at=cut(NOW) + SECOND)
-    assert await inbox.receive(later, NOW + LEASE, again=True) is None  # it is being looked into
-    await inbox.close(notice.position, None)
+    await inbox.close(notice, None, NOW)
     assert await inbox.receive(later, NOW + LEASE) is None
     again = await inbox.receive(later, NOW + LEASE, again=True)
     assert again == replace(later, position=notice.position)
     assert await inbox.claim(NOW + LEASE, NOW + 2 * LEASE, 9) == [again]
+
+
+async def test_what_is_told_again_meanwhile_is_not_settled_by_a_look_that_began_before(store: Store) -> None:
+    inbox = Inbox(store.engine)
+    [notice] = await received(store, a_notice(), until=NOW + LEASE)
+    later = a_notice(received_at=cut(NOW) + SECOND)
+    assert await inbox.receive(later, NOW + 2 * LEASE, again=True) is None  # it is being looked into
+    assert await inbox.claim(NOW + LEASE - SECOND, NOW + 2 * LEASE, 9) == []
+    await inbox.close(notice, "inv_1", NOW + SECOND)
+    [again] = await inbox.claim(NOW + SECOND, NOW + LEASE, 9)
+    assert again == replace(later, position=notice.position, invoice_id="inv_1")
+    await inbox.close(again, None, NOW)
+    assert await inbox.claim(NOW + LEASE, NOW + 2 * LEASE, 9) == []
+
+
+async def test_what_is_told_again_just_as_it_is_settled_is_not_lost(store: Store) -> None:
+    inbox = Inbox(store.engine)
+    notices = await received(store, *(a_notice(number) for number in range(50)), until=NOW + LEASE)
+    later = [replace(notice, received_at=cut(NOW) + SECOND) for notice in notices]
+    answers = await asyncio.gather(
+        *(inbox.close(notice, None, NOW + SECOND) for notice in notices),
+        *(inbox.receive(notice, NOW + 2 * LEASE, again=True) for notice in later),
+    )
+    opened = [answer for answer in answers if answer is not None]
+    due = await inbox.claim(NOW + SECOND, NOW + LEASE, 99)
+    assert sorted(notice.position for notice in opened + due) == [notice.position for notice in notices]
 
 
 async def test_what_is_not_settled_is_counted(store: Store) -> None:
@@ -132,7 +157,7 @@ async def test_what_is_not_settled_is_counted(store: Store) -> None:
     settled, _, _ = await received(
         store, *(a_notice(number, received_at=cut(NOW) + number * SECOND) for number in range(3))
     )
-    await inbox.close(settled.position, None)
+    await inbox.close(settled, None, NOW)
     assert await inbox.backlog() == Backlog(2, cut(NOW) + SECOND)
 
 

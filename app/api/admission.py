@@ -23,15 +23,18 @@ IN_LINE = 1024
 BURST_SECONDS = 2.0
 PATIENCE_SECONDS = 0.5
 MOST_BYTES_COMING_IN = 64 * 1024 * 1024
+MOST_BYTES_OF_STRANGERS = MOST_BYTES_COMING_IN // 4
 LONGEST_SECONDS = 10
 ALWAYS = frozenset({"/livez", "/readyz", "/metrics"})
+FILES = ("/docs/static/", "/ops/static/")
 
 
 class Admission:
     """Pure ASGI, beneath what gives each request its id.
 
     `inside` are the calls under way, and `working` those of them that don't just wait for a provider; `coming_in` the
-    bytes of bodies that are not whole yet, and a body may take so long.
+    bytes of bodies that are not whole yet, `of_strangers` those of them whose senders have proved nothing, and a body
+    may take so long.
     """
 
     def __init__(
@@ -57,11 +60,12 @@ class Admission:
         self.working = 0
         self.inside = 0
         self.coming_in = 0
+        self.of_strangers = 0
         self.line: deque[asyncio.Future[None]] = deque()
         self.line_since = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in ALWAYS:
+        if scope["type"] != "http" or scope["path"] in ALWAYS or scope["path"].startswith(FILES):
             await self.app(scope, receive, send)
             return
         seat = Seat(self)
@@ -133,6 +137,7 @@ class Seat(AbstractContextManager[None]):
         self.taken = False
         self.waits = 0
         self.bytes = 0
+        self.of_stranger = 0
 
     async def take(self) -> None:
         await self.admission.enter()
@@ -160,16 +165,20 @@ class Seat(AbstractContextManager[None]):
         if self.taken and not self.waits:
             self.admission.move(0, 1)
 
-    def hold(self, bytes: int) -> None:
-        """So much more of the body has come in."""
-        if self.admission.coming_in + bytes > self.admission.most_coming_in:
+    def hold(self, bytes: int, *, proved: bool) -> None:
+        """So much more of the body has come in; strangers leave room for whoever has proved something."""
+        door, strange = self.admission, 0 if proved else bytes
+        if door.coming_in + bytes > door.most_coming_in or door.of_strangers + strange > MOST_BYTES_OF_STRANGERS:
             raise Overloaded("As much as can be taken is coming in.", retry_after=1)
         self.bytes += bytes
-        self.admission.coming_in += bytes
+        self.of_stranger += strange
+        door.coming_in += bytes
+        door.of_strangers += strange
 
     def drop(self) -> None:
         self.admission.coming_in -= self.bytes
-        self.bytes = 0
+        self.admission.of_strangers -= self.of_stranger
+        self.bytes = self.of_stranger = 0
 
 
 SEAT: ContextVar[Seat] = ContextVar("seat")

@@ -13,43 +13,44 @@ from pydantic import ValidationError
 from app.api.admission import coming_in
 from app.api.schemas import Sent
 from app.domain.errors import Fault, InvalidRequest, Malformed, NotStrictJson, TooLarge, UnsupportedMediaType
-from app.service.faults import body_pointer, faults_of
+from app.service.faults import body_pointer, faults_of, unknown
 
 M = TypeVar("M", bound=Sent)
 
 MOST_BYTES = 256 * 1024
+MOST_UNKNOWN = 100
 DEEPEST = 32
 JSON = re.compile(r'application/json(\s*;\s*charset\s*=\s*("utf-8"|utf-8))?\s*', re.IGNORECASE | re.ASCII)
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 BOM = b"\xef\xbb\xbf"
 
 
-async def read(request: Request) -> bytes:
+async def read(request: Request, most: int = MOST_BYTES) -> bytes:
     """The raw body. TooLarge as soon as it is known to be, Malformed where it takes too long."""
-    sized(request)
-    raw = bytearray()
+    sized(request, most)
+    raw, proved = bytearray(), hasattr(request.state, "caller")
     with coming_in() as seat:
         try:
             async with timeout(seat.admission.longest_seconds):
                 async for chunk in request.stream():
                     raw += chunk
-                    if len(raw) > MOST_BYTES:
-                        raise too_large()
-                    seat.hold(len(chunk))
+                    if len(raw) > most:
+                        raise too_large(most)
+                    seat.hold(len(chunk), proved=proved)
         except TimeoutError:
             raise Malformed("The body took too long.") from None
     return bytes(raw)
 
 
-def sized(request: Request) -> None:
+def sized(request: Request, most: int = MOST_BYTES) -> None:
     """TooLarge, by its own word."""
     told = request.headers.get("content-length", "")
-    if told.isdecimal() and int(told[:20]) > MOST_BYTES:
-        raise too_large()
+    if told.isdecimal() and int(told[:20]) > most:
+        raise too_large(most)
 
 
-def too_large() -> TooLarge:
-    return TooLarge(f"A body may have at most {MOST_BYTES} bytes.")
+def too_large(most: int) -> TooLarge:
+    return TooLarge(f"A body may have at most {most} bytes.")
 
 
 def require_json(request: Request) -> None:
@@ -114,15 +115,24 @@ def inside(document: Any) -> Iterator[Any]:
 
 
 def validated(model: type[M], document: Any) -> tuple[M, list[Fault]]:
-    """The body as far as it is right, and everything that is wrong with it."""
+    """The body as far as it is right, and everything that is wrong with it; InvalidRequest where that is too much."""
+    strange = strangers(model, document)
+    if len(strange) > MOST_UNKNOWN:
+        raise InvalidRequest([unknown(body_pointer([name])) for name in strange[:MOST_UNKNOWN]])
     try:
         return model.model_validate(document), []
     except ValidationError as error:
         faults = faults_of(error, body_pointer)
-        if not isinstance(document, dict):
-            raise InvalidRequest(faults) from None
-        wrong = taken_out(model, faults) | {str(found["loc"][0]) for found in error.errors() if found["loc"]}
-        return remaining(model, {name: value for name, value in document.items() if name not in wrong}, faults), faults
+    if not isinstance(document, dict):
+        raise InvalidRequest(faults)
+    wrong = taken_out(model, faults).union(strange)
+    return remaining(model, {name: value for name, value in document.items() if name not in wrong}, faults), faults
+
+
+def strangers(model: type[Sent], document: Any) -> list[str]:
+    """The fields that the body is not known to have."""
+    known = model.model_fields
+    return [name for name in document if name not in known] if isinstance(document, dict) else []
 
 
 def remaining(model: type[M], document: dict[str, Any], faults: list[Fault]) -> M:

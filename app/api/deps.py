@@ -12,8 +12,8 @@ from fastapi.security.base import SecurityBase
 from structlog.contextvars import bind_contextvars
 
 from app.api import limits
-from app.api.bodies import M, parse, read, require_json, sized, taken_out, validated
-from app.api.keys import Key, Keys, Role
+from app.api.bodies import MOST_BYTES, M, parse, read, require_json, sized, taken_out, validated
+from app.api.keys import Key, Keys, Role, bearer
 from app.api.openapi import BODY, body_schema, parameters
 from app.api.queries import Q, asked
 from app.api.schemas import Nothing, Sent
@@ -23,6 +23,7 @@ from app.service.idempotency import fingerprint
 from app.service.services import Services
 from app.storage.idempotency import IdempotencyKey
 
+MOST_BYTES_OF_SHOPPER = 16 * 1024
 KEY = re.compile(r"[\x20-\x7e]{1,255}", re.ASCII)
 IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
@@ -44,8 +45,8 @@ def caller(request: Request) -> Key:
     known: Key | None = request.scope["state"].get("caller")
     if known is not None:
         return known
-    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    key = key_of(request, secret.strip()) if scheme.lower() == "bearer" else None
+    secret = bearer(request.headers.get("authorization", ""))
+    key = None if secret is None else key_of(request, secret)
     if key is None:
         raise Unauthenticated("Send a valid API key as Authorization: Bearer <key>.")
     request.scope["state"]["caller"] = key
@@ -168,7 +169,7 @@ class Sends(ByKey, Generic[M]):
     async def __call__(self, request: Request) -> M:
         sized(request)
         await self.count(request)
-        raw = await read(request)
+        raw = await read(request, MOST_BYTES_OF_SHOPPER if caller(request).invoice_id else MOST_BYTES)
         admitted = self.admits(request)
         body, faults = self._read(request, raw)
         faults += [*asked(self.query, request)[1], *key_faults(request)]

@@ -9,10 +9,10 @@ from importlib.resources import files
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
-from fastapi.staticfiles import StaticFiles
 
 from app.api.answers import answer
 from app.api.openapi import document
+from app.files import Files
 
 STATIC = "/docs/static"
 PARTS = files("fastapi_offline") / "static"
@@ -24,7 +24,7 @@ router = APIRouter(include_in_schema=False)
 def install(app: FastAPI) -> None:
     app.state.openapi = cache(partial(document, app))
     app.include_router(router)
-    app.mount(STATIC, StaticFiles(directory=str(PARTS)))
+    app.mount(STATIC, Files(directory=str(PARTS)))
 
 
 @router.get("/openapi.json")

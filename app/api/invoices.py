@@ -218,11 +218,11 @@ async def trace_invoice(request: Request, id: InvoiceId, _query: Annotated[Nothi
     operation_id="resolveInvoice",
     summary="Settle an unknown invoice by hand",
     response_model=InvoiceOut,
-    responses=documented(*CHANGING, *OPEN_ONLY, *READING),
+    responses=documented(*CHANGING, *OPEN_ONLY, errors.OutcomeUnknown, *READING),
     openapi_extra=RESOLVE.docs,
 )
 async def resolve_invoice(request: Request, id: InvoiceId, new: Annotated[NewResolution, RESOLVE.required]) -> Response:
-    """For an operator who has looked at the provider."""
+    """For an operator who has looked at the provider. `outcome_unknown`: just now something else is settling it."""
 
     async def resolve() -> InvoiceOut:
         there = new.provider_invoice_id

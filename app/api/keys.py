@@ -55,5 +55,11 @@ class Keys:
         return self.by_digest.get(digest(secret))
 
 
+def bearer(authorization: str) -> str | None:
+    """The secret in the header's value; None where it is of another scheme."""
+    scheme, _, secret = authorization.partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else None
+
+
 def digest(secret: str) -> bytes:
     return sha256(secret.encode()).digest()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 from time import monotonic
 from typing import Self
 
@@ -9,17 +10,19 @@ from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.admission import ALWAYS
-from app.api.buckets import Buckets, Meter, Policy, Standing
-from app.api.keys import Key
+from app.api.keys import Key, Keys, bearer
+from app.api.meters import Meter
 from app.api.peers import Network, Peers
 from app.api.problems import problem
+from app.service.buckets import Buckets, Policy, Standing
 
 VISITS = Policy("address", per_second=20, burst=40)
 FAILURES = Policy("failures", per_second=1, burst=10)
 
 # Where a key is asked for, and a 401 is a wrong guess.
 KEYED = "/v1/"
-SIGN_INS = frozenset({"/ops/session", "/metrics"})
+METRICS = "/metrics"
+SIGN_IN = "/ops/session"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +47,10 @@ class Limits:
 
 
 class Limited:
-    """Pure ASGI: who guessed too often is not heard for a while, and every answer tells what its caller has left."""
+    """Pure ASGI: who guessed too often is not heard for a while, and every answer tells what its caller has left.
+
+    Others may share the guesser's address: whoever shows a key that is right is heard.
+    """
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self.app = app
@@ -62,18 +68,37 @@ class Limited:
                 if guesser is not None and message["status"] == 401:
                     state["standing"] = failures.taken(guesser)
                 if standing := state.get("standing"):
-                    message["headers"] = [*message["headers"], *standing.headers]
+                    message["headers"] = [*message["headers"], *headers_of(standing)]
             await send(message)
 
-        if guesser is not None and (standing := failures.look(guesser)).wait:
+        if guesser is not None and (standing := failures.look(guesser)).wait and not shows_a_key(scope):
             state["standing"] = standing
             await problem(Request(scope), standing.refusal)(scope, receive, telling)
         else:
             await self.app(scope, receive, telling)
 
 
+def headers_of(standing: Standing) -> list[tuple[bytes, bytes]]:
+    """As draft-ietf-httpapi-ratelimit-headers-10 writes them."""
+    policy, name = standing.policy, standing.policy.name.encode()
+    return [
+        (b"ratelimit", b'"%b";r=%d;t=%d' % (name, standing.left, ceil(standing.full))),
+        (b"ratelimit-policy", b'"%b";q=%d;w=%d' % (name, policy.burst, policy.seconds)),
+    ]
+
+
 def takes_a_key(path: str) -> bool:
-    return path.startswith(KEYED) or path in SIGN_INS
+    return path.startswith(KEYED) or path in {METRICS, SIGN_IN}
+
+
+def shows_a_key(scope: Scope) -> bool:
+    """Whether it is one of ours; to sign in as an operator takes another proof."""
+    if scope["path"] == SIGN_IN:
+        return False
+    request = Request(scope)
+    keys: Keys = request.app.state.keys
+    secret = bearer(request.headers.get("authorization", ""))
+    return secret is not None and keys.find(secret) is not None
 
 
 async def count(request: Request, key: Key) -> None:

@@ -42,10 +42,13 @@ class Now(Collector):
     operation_id="getMetrics",
     summary="Figures for a monitor",
     response_class=PlainTextResponse,
-    responses=documented(*BY_KEY, Overloaded),
+    responses=documented(*BY_KEY),
 )
 async def get_metrics(request: Request, _query: Annotated[Nothing, METRICS.required]) -> Response:
-    """Requests, calls to providers and their health, and what waits: creates in doubt, notifications, deliveries."""
+    """Requests, calls to providers and their health, and what waits: creates in doubt, notifications, deliveries.
+
+    What waits is left out while the store is away.
+    """
     figures: Figures = request.app.state.figures
     now = CollectorRegistry()
     now.register(Now([*of_this_process(services(request), figures), *await of_the_store(services(request))]))
@@ -57,7 +60,7 @@ def of_this_process(offered: Services, figures: Figures) -> Iterator[Metric]:
     circuit = gauge("gatehouse_provider_circuit", "1 for the state that it is in", "provider", "state")
     in_flight = gauge("gatehouse_provider_in_flight", "Calls under way", "provider")
     for name, lane in lanes.items():
-        figures.drifted(name, 0)  # a rise from nothing at all is none to Prometheus
+        figures.expect(name)
         in_flight.add_metric([name], lane.under_way)
         for state in get_args(State):
             circuit.add_metric([name, state], lane.circuit.state == state)
@@ -68,7 +71,20 @@ def of_this_process(offered: Services, figures: Figures) -> Iterator[Metric]:
 
 
 async def of_the_store(offered: Services) -> list[Metric]:
-    """The same at whichever process is asked."""
+    """Whether it answers, and what waits in it."""
+    try:
+        kept = await waiting_in_it(offered)
+    except Overloaded:
+        return [store_up(0)]
+    return [*kept, store_up(1)]
+
+
+def store_up(value: int) -> Metric:
+    return gauge("gatehouse_store_up", "Whether the store answers", value=value)
+
+
+async def waiting_in_it(offered: Services) -> list[Metric]:
+    """The same at whichever process is asked. Overloaded."""
     now, outbox = offered.clock(), offered.deliveries.outbox
     count = gauge("gatehouse_unresolved_creates", "Creates in doubt", "provider")
     age = gauge("gatehouse_unresolved_oldest_seconds", "Age of the oldest of them", "provider")

@@ -13,6 +13,8 @@ from app.observe import note
 
 router = APIRouter(prefix="/webhooks", tags=["notifications"])
 
+LONGEST_NAME = 60
+
 TOLD = documented(
     errors.NotFound,
     errors.Unauthenticated,
@@ -74,8 +76,9 @@ async def taken(request: Request, provider: str, invoice_id: str | None) -> Resp
 async def accept(request: Request, provider: str, invoice_id: str | None) -> None:
     if invoice_id is not None and not ID.fullmatch(invoice_id):
         raise Unauthenticated("The notification does not prove where it comes from.")
+    note(request.scope, provider=provider[:LONGEST_NAME], invoice_id=invoice_id)
+    notifications = services(request).notifications
+    sender = notifications.addressed(provider, invoice_id, request.query_params.get("token"))
     body = await read(request)
-    note(request.scope, provider=provider, invoice_id=invoice_id)
     headers = {name: ", ".join(request.headers.getlist(name)) for name in request.headers}
-    token = request.query_params.get("token")
-    await services(request).notifications.accept(provider, invoice_id, token, headers, body)
+    await notifications.accept(sender, invoice_id, headers, body)

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, disable_cre
 
 METHODS = frozenset({"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"})
 NO_ROUTE = "none"
+OVERLOADED, AUTH_FAILED = "overloaded", "provider_auth_failed"
 
 # Seconds. A read of our own takes one or two milliseconds, a provider's operation up to its timeout.
 REQUEST_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -43,6 +44,12 @@ class Figures:
             registry=registry,
         )
         self.rate_limited = Counter("gatehouse_rate_limited", "Requests that came too soon", registry=registry)
+        self.overloaded = Counter(
+            "gatehouse_overloaded", "Requests that there was no room or no store for", registry=registry
+        )
+        self.internal_errors = Counter(
+            "gatehouse_internal_errors", "Requests that a fault of ours ended", registry=registry
+        )
         self.calls = Counter(
             "gatehouse_provider_calls", "Calls to providers", ["provider", "operation", "outcome"], registry=registry
         )
@@ -63,12 +70,26 @@ class Figures:
         self.drift = Counter(
             "gatehouse_provider_drift", "What a provider said that we don't know", ["provider"], registry=registry
         )
+        self.auth_failures = Counter(
+            "gatehouse_provider_auth_failures",
+            "Calls whose credentials a provider refused",
+            ["provider"],
+            registry=registry,
+        )
         self._requests: dict[tuple[str | None, str, int | None], Counted] = {}
         self._calls: dict[tuple[str, str, str], Counted] = {}
         self._waits: dict[str, Histogram] = {}
 
-    def answered(self, route: str | None, method: str, status: int | None, seconds: float) -> None:
-        """`route` is a template; None is an address that there isn't, and status None that nobody waited for it."""
+    def expect(self, provider: str) -> None:
+        """What may go wrong with it is at 0 until it does: a rise from nothing at all is none to Prometheus."""
+        self.drift.labels(provider)
+        self.auth_failures.labels(provider)
+
+    def answered(self, route: str | None, method: str, status: int | None, seconds: float, code: object = None) -> None:
+        """`code` is of the answer, if that is an error.
+
+        `route` is a template; None is an address that there isn't, and status None that nobody waited for it.
+        """
         if method not in METHODS:
             method = "other"
         labels = route, method, status
@@ -80,6 +101,10 @@ class Figures:
         counted.once(seconds)
         if status == 429:
             self.rate_limited.inc()
+        elif status == 500:
+            self.internal_errors.inc()
+        elif status == 503 and code == OVERLOADED:
+            self.overloaded.inc()
 
     def called(self, provider: str, operation: str, outcome: str, seconds: float) -> None:
         """`outcome` is `ok` or the code of an error."""
@@ -89,6 +114,8 @@ class Figures:
             count = self.calls.labels(*labels)
             counted = self._calls[labels] = Counted(count, self.call_seconds.labels(provider, operation))
         counted.once(seconds)
+        if outcome == AUTH_FAILED:
+            self.auth_failures.labels(provider).inc()
 
     def waited(self, provider: str, seconds: float) -> None:
         wait = self._waits.get(provider)

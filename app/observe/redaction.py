@@ -13,11 +13,15 @@ EMAIL = re.compile(
     re.IGNORECASE,
 )
 SIGN_IN = re.compile(r"(://)[^/?#\s]*@")
-PARAMETER = re.compile(
-    r"([?&;#](?:[\w.-]{0,40}(?:token|secret|key|password|signature)|sig)=)[^&#\s\"'<>]+",
-    re.IGNORECASE,
+TELLTALE = re.compile("token|secret|key|password|signature|authorization|sig=|bearer|basic|whsec_")
+# What stands between a name and its value in a query, a header, a line of a log, and JSON, which may be a text in JSON.
+IS = r"[\\\"']{0,2}\s?[:=]\s?[\\\"']{0,2}"
+SCHEME = r"(?:(?:bearer|basic|digest|token|apikey)\s+)?"
+NAMED = re.compile(
+    rf"((?:token|secret|key|password|signature|[?&;#]sig){IS}|authorization{IS}{SCHEME})[^&#\s\"'<>]+", re.IGNORECASE
 )
-CREDENTIAL = re.compile(r"(bearer +|whsec_)[^\s\"'<>,]+", re.IGNORECASE)
+CREDENTIAL = re.compile(r"((?i:bearer)\s+|(?i:basic)\s+(?=[a-z+/]*[A-Z0-9=])|whsec_)[^\s\"'<>,]+")
+CLIENT_SECRET = re.compile(r"(inv_[0-9a-z]{26}(?:\.|%2[Ee]))[0-9a-f]{40}")
 
 # As they are printed: without gaps, in fours, or in 4, 6 and 4 or 5. What is part of a longer word is an id.
 CARD = re.compile(
@@ -49,13 +53,13 @@ def is_secret(name: str) -> bool:
 
 
 def cleared(text: str) -> str:
-    """Most texts hold none of it, and a look for one character tells so."""
+    """Most texts hold none of it, and a look for a few words or characters tells so."""
     if "://" in text and "@" in text:
         text = SIGN_IN.sub(r"\1[redacted]@", text)
-    if "=" in text:
-        text = PARAMETER.sub(r"\1[redacted]", text)
-    if "earer " in text or "whsec_" in text:
-        text = CREDENTIAL.sub(r"\1[redacted]", text)
+    if TELLTALE.search(text.lower()):
+        text = NAMED.sub(r"\1[redacted]", CREDENTIAL.sub(r"\1[redacted]", text))
+    if "inv_" in text:
+        text = CLIENT_SECRET.sub(r"\1[redacted]", text)
     if "@" in text or "%40" in text:
         text = EMAIL.sub("[email]", text)
     if len(text) >= SHORTEST_CARD:

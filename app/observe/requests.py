@@ -57,7 +57,8 @@ class Observed:
 
     def _tell(self, scope: Scope, line: Line) -> None:
         route = getattr(scope.get("route"), "path_format", None)
-        self.figures.answered(route, scope["method"], line.status, perf_counter() - line.began)
+        seconds = perf_counter() - line.began
+        self.figures.answered(route, scope["method"], line.status, seconds, line.facts.get("code"))
         tell(scope, route, line)
 
 

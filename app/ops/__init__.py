@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from starlette.applications import Starlette
 from starlette.routing import Mount
-from starlette.staticfiles import StaticFiles
 
 from app.domain.errors import PaymentError
+from app.files import Files
 from app.ops.actions import Actions
 from app.ops.doors import Doors
 from app.ops.entry import Door, Entry
@@ -49,5 +49,5 @@ def install(
         Door("/ops/invoices/{id}/deliveries/{delivery}/redeliver", done(actions.redeliver), methods=["POST"]),
         Door("/ops/providers/{name}/pause", done(actions.pause), methods=["POST"]),
         Door("/ops/providers/{name}/resume", done(actions.resume), methods=["POST"]),
-        Mount("/ops/static", StaticFiles(directory=HERE / "static")),
+        Mount("/ops/static", Files(directory=HERE / "static")),
     ]

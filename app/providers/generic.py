@@ -10,6 +10,7 @@ the create's, the event of a new status, the shape of a question: an object with
 
 import hmac
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -55,6 +56,8 @@ STATUSES: Mapping[str, Status] = {
 DEPOSITS = {"Deposit", "InvoiceDeposit"}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 KEY_PAIR = {"public_key", "private_key"}
+SIGNATURE = re.compile("[0-9a-f]{96}")
+LONGEST_REWRITTEN = 16 * 1024
 
 Text = Annotated[str, Field(min_length=1, max_length=255)]
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -255,6 +258,8 @@ class Generic(provider.Provider):
     def verify(self, headers: Mapping[str, str], body: bytes, at: datetime) -> bool:
         """Over the body just as it came, else over its compact form: which of them is signed was not found."""
         given = headers.get("kun-signature", "")
+        if not SIGNATURE.fullmatch(given):
+            return False
         return any(is_digest(given, key, form, "sha384") for form in forms(body) for key in self.private_key)
 
     @override
@@ -328,8 +333,10 @@ def snapshot(raw: bytes | msgspec.Raw) -> Snapshot:
 
 
 def forms(body: bytes) -> Iterator[bytes]:
-    """The body, and the same JSON as compact as it can be; its numbers and the order of its members stay."""
+    """The body, and, unless it is long, the same JSON as compact as can be; numbers and the order of members stay."""
     yield body
+    if len(body) > LONGEST_REWRITTEN:
+        return
     with suppress(ValueError, RecursionError):
         verbatim = msgspec.Raw
         found = json.loads(body.decode(), parse_int=verbatim, parse_float=verbatim, parse_constant=verbatim)

@@ -37,6 +37,10 @@ def faults_of(error: ValidationError, pointer: Pointer) -> list[Fault]:
     return [fault_of(one, pointer) for one in found[:MOST_FAULTS]]
 
 
+def unknown(pointer: str) -> Fault:
+    return Fault(pointer, WORDS["extra_forbidden"])
+
+
 def fault_of(found: ErrorDetails | Mapping[str, Any], pointer: Pointer) -> Fault:
     """A validator that blames another field than its own says which in the context, as `blames`."""
     context = found.get("ctx", {})

@@ -3,20 +3,18 @@
 import asyncio
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Self
 from weakref import WeakValueDictionary
-
-from limits import RateLimitItemPerSecond
-from limits.aio.storage import MemoryStorage
-from limits.aio.strategies import MovingWindowRateLimiter
 
 from app.domain.invoice import Snapshot
 from app.exchange import Exchange
 from app.provider import Flow, Provider
+from app.service.buckets import Buckets, Policy
 from app.service.clock import Clock
 
-# So many asks in so many seconds are enough, however often we are told.
-OF_ONE_INVOICE = RateLimitItemPerSecond(3, 5)
-OF_ONE_PROVIDER = RateLimitItemPerSecond(250, 5)
+# So many asks at once, and as many again in five seconds, are enough, however often we are told.
+OF_ONE_INVOICE = Policy("invoice", per_second=0.6, burst=3)
+OF_ONE_PROVIDER = Policy("provider", per_second=50, burst=250)
 REMEMBERED_SECONDS = 10
 
 
@@ -35,13 +33,22 @@ class NotNow(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hints:
-    """One look at a time per invoice; whoever was told something before it began, is served by it."""
+    """One look at a time per invoice; whoever was told something before it began, is served by it.
+
+    `invoices` and `providers` hold how often each may be asked about, or asked.
+    """
 
     exchange: Exchange
     clock: Clock
+    invoices: Buckets
+    providers: Buckets
     turns: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
     looks: dict[str, Look] = field(default_factory=dict)
-    limiter: MovingWindowRateLimiter = field(default_factory=lambda: MovingWindowRateLimiter(MemoryStorage()))
+
+    @classmethod
+    def of(cls, exchange: Exchange, clock: Clock) -> Self:
+        invoices, providers = (Buckets(policy, exchange.clock) for policy in (OF_ONE_INVOICE, OF_ONE_PROVIDER))
+        return cls(exchange=exchange, clock=clock, invoices=invoices, providers=providers)
 
     async def look(
         self, provider: Provider, key: str, told_at: datetime, flow: Flow[Snapshot], about: str | None = None
@@ -55,10 +62,9 @@ class Hints:
             known = self.looks.get(key)
             if known and known.began >= told_at:
                 return replace(known, first=False)
-            if not await self.limiter.hit(OF_ONE_INVOICE, about or key):
+            if self.providers.look(provider.name).wait or self.invoices.taken(about or key).wait:
                 raise NotNow
-            if not await self.limiter.hit(OF_ONE_PROVIDER, provider.name):
-                raise NotNow
+            self.providers.taken(provider.name)
             began = self.clock()
             look = Look(began, await self.exchange.run(provider, "get", flow, about))
             self.looks[key] = look

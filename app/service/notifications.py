@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -41,24 +41,30 @@ class Notifications:
     lease: timedelta
     under_way: set[asyncio.Task[Any]] = field(default_factory=set)
 
-    async def accept(
-        self, name: str, invoice_id: str | None, token: str | None, headers: Mapping[str, str], body: bytes
-    ) -> None:
-        """Returns once it is kept. NotFound, Unauthenticated, NotStrictJson: nothing is."""
+    def addressed(self, name: str, invoice_id: str | None, token: str | None) -> Provider:
+        """Whose address it was sent to, judged before it is read; NotFound, or Unauthenticated where we gave none."""
         provider = self.records.providers.get(name)
         if provider is None or provider.notices == "none":
             raise NotFound("There is no provider of this name that notifies.")
-        now = self.records.clock()
-        if not self._proves(provider, invoice_id, token, headers, body, now):
-            log.warning("notification.refused", provider=name)
-            raise Unauthenticated("The notification does not prove where it comes from.")
+        if invoice_id is None:
+            given_away = provider.notices == "signed"
+        else:
+            given_away = self.addresses.proves(name, invoice_id, token or "")
+        if not given_away:
+            raise unproved(provider)
+        return provider
+
+    async def accept(self, provider: Provider, invoice_id: str | None, headers: Mapping[str, str], body: bytes) -> None:
+        """Returns once it is kept. Unauthenticated, NotStrictJson: nothing is."""
+        now, signed = self.records.clock(), provider.notices == "signed"
+        if signed and not provider.verify(headers, body, now):
+            raise unproved(provider)
         told = readable(provider, headers, body)
         if told.reference is None and invoice_id is None:
-            log.info("notification.ignored", provider=name)
+            log.info("notification.ignored", provider=provider.name)
             return
-        signed = provider.notices == "signed"
         notice = Notice(
-            provider=name,
+            provider=provider.name,
             digest=told.digest if told.deposit else sha256((invoice_id or "").encode() + told.digest).digest(),
             received_at=now,
             invoice_id=invoice_id or told.our_id,
@@ -68,7 +74,7 @@ class Notifications:
         )
         # What signs nothing may say the same of two changes.
         kept = await self.inbox.receive(notice, now + self.lease, again=not signed and told.deposit is None)
-        log.info("notification.received", provider=name, invoice_id=notice.invoice_id, repeated=kept is None)
+        log.info("notification.received", provider=provider.name, invoice_id=notice.invoice_id, repeated=kept is None)
         if kept is not None:
             self._begin(kept)
 
@@ -88,21 +94,6 @@ class Notifications:
         for task in self.under_way:
             task.cancel()
         await asyncio.gather(*self.under_way, return_exceptions=True)
-
-    def _proves(
-        self,
-        provider: Provider,
-        invoice_id: str | None,
-        token: str | None,
-        headers: Mapping[str, str],
-        body: bytes,
-        now: datetime,
-    ) -> bool:
-        """Every proof that there can be is judged and must hold."""
-        tokened = invoice_id is not None and self.addresses.proves(provider.name, invoice_id, token or "")
-        if provider.notices == "signed":
-            return (tokened or invoice_id is None) and provider.verify(headers, body, now)
-        return tokened
 
     def _begin(self, notice: Notice) -> None:
         task = asyncio.create_task(self._see_to(notice))
@@ -127,7 +118,7 @@ class Notifications:
             done = False
         now = self.records.clock()
         if done or now - notice.received_at > GIVEN_UP_AFTER:
-            await self.inbox.close(notice.position, invoice.id if invoice else None)
+            await self.inbox.close(notice, invoice.id if invoice else None, now + SOON)
         else:
             wait = WAITS[min(notice.tries, len(WAITS) - 1)]
             await self.inbox.postpone(notice.position, now + wait, tries=notice.tries + 1)
@@ -212,6 +203,11 @@ class Notifications:
 def is_of(seen: Snapshot, invoice: Invoice) -> bool:
     """Whether what was found under an id that is new to us is this invoice's, and no other's."""
     return seen.our_id == invoice.id or seen.linked_reference in (None, invoice.linked_reference)
+
+
+def unproved(provider: Provider) -> Unauthenticated:
+    log.warning("notification.refused", provider=provider.name)
+    return Unauthenticated("The notification does not prove where it comes from.")
 
 
 def readable(provider: Provider, headers: Mapping[str, str], body: bytes) -> Notification:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
-from sqlalchemy import BigInteger, Connection, Integer, bindparam, func, select, update
+from sqlalchemy import BigInteger, Connection, Integer, bindparam, case, func, null, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.domain.delivery import Backlog, Notice
@@ -15,7 +15,7 @@ from app.storage.tables import Instant, inbox
 FIELDS = ("provider", "digest", "received_at", "body", "signed", "invoice_id", "reference", "position", "tries")
 WHOLE = tuple(inbox.c[name] for name in FIELDS)
 NOW, UNTIL = bindparam("now", type_=Instant), bindparam("until_at", type_=Instant)
-AT = bindparam("at", type_=BigInteger)
+TOLD, AT = bindparam("told_at", type_=Instant), bindparam("at", type_=BigInteger)
 
 ADD = insert(inbox).on_conflict_do_nothing().returning(inbox.c.position)
 due = (
@@ -29,13 +29,11 @@ due = (
 CLAIM = update(inbox).where(inbox.c.position.in_(select(due.c.position))).values(due_at=UNTIL).returning(*WHOLE)
 OPEN = update(inbox).where(inbox.c.position == AT, inbox.c.due_at.is_not(None))
 CLOSE = OPEN.values(due_at=None)
+CLOSE_UNLESS_TOLD_AGAIN = OPEN.values(due_at=case((inbox.c.received_at == TOLD, null()), else_=UNTIL))
 POSTPONE = OPEN.values(due_at=UNTIL)
-REOPEN = (
-    update(inbox)
-    .where(inbox.c.provider == bindparam("whose"), inbox.c.digest == bindparam("which"), inbox.c.due_at.is_(None))
-    .values(due_at=UNTIL, received_at=bindparam("received", type_=Instant), tries=0)
-    .returning(inbox.c.position)
-)
+SAME = update(inbox).where(inbox.c.provider == bindparam("whose"), inbox.c.digest == bindparam("which"))
+TELL_AGAIN = SAME.values(received_at=TOLD)
+REOPEN = SAME.where(inbox.c.due_at.is_(None)).values(due_at=UNTIL, tries=0).returning(inbox.c.position)
 BACKLOG = select(func.count(), func.min(inbox.c.received_at)).where(inbox.c.due_at.is_not(None))
 OF_INVOICE = select(*WHOLE).where(inbox.c.invoice_id == bindparam("invoice")).order_by(inbox.c.position).limit(500)
 
@@ -47,20 +45,18 @@ class Inbox:
     async def receive(self, notice: Notice, until: datetime, *, again: bool = False) -> Notice | None:
         """Keep it, this caller's alone to see to until then; None where it is kept already.
 
-        `again`: one that was settled is opened again, since the same words may tell of another change.
+        `again`: the same words may tell of another change, so that one that was settled is opened again, and one that
+        is being looked into is not settled by a look that began before.
         """
         values = {name: getattr(notice, name) for name in FIELDS if name != "position"}
 
         def work(connection: Connection) -> Notice | None:
             position = connection.execute(ADD, {**values, "due_at": until}).scalar_one_or_none()
             if position is None and again:
-                reopening = {
-                    "whose": notice.provider,
-                    "which": notice.digest,
-                    "received": notice.received_at,
-                    "until_at": until,
-                }
-                position = connection.execute(REOPEN, reopening).scalar_one_or_none()
+                same = {"whose": notice.provider, "which": notice.digest}
+                # From here on it is ours until the commit: nobody settles it in between.
+                connection.execute(TELL_AGAIN, {**same, "told_at": notice.received_at})
+                position = connection.execute(REOPEN, {**same, "until_at": until}).scalar_one_or_none()
             return None if position is None else replace(notice, position=position)
 
         return await self.engine.write(work)
@@ -74,10 +70,11 @@ class Inbox:
 
         return await self.engine.write(work)
 
-    async def close(self, position: int, invoice_id: str | None) -> None:
-        """It is settled, and was about that invoice."""
-        values = {"at": position, **({"invoice_id": invoice_id} if invoice_id else {})}
-        await self.engine.write(partial(run, statement=CLOSE, values=values))
+    async def close(self, notice: Notice, invoice_id: str | None, until: datetime) -> None:
+        """It is settled, and was about that invoice; if it was told again meanwhile, it is due again then."""
+        whose = {"invoice_id": invoice_id} if invoice_id else {}
+        values = {"at": notice.position, "told_at": notice.received_at, "until_at": until, **whose}
+        await self.engine.write(partial(run, statement=CLOSE_UNLESS_TOLD_AGAIN, values=values))
 
     async def postpone(self, position: int, until: datetime, *, tries: int) -> None:
         values = {"at": position, "until_at": until, "tries": tries}
