@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.money import Money, exponent
+from app.domain.money import Money, exponent, total
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,13 @@ def test_more_decimals_than_the_currency_has_are_kept_not_rounded() -> None:
     assert Money.of(Decimal("49.901"), "EUR").text == "49.901"
     with pytest.raises(ValueError, match="fraction"):
         _ = Money.of(Decimal("49.901"), "EUR").minor
+
+
+def test_many_payments_are_summed_to_the_last_digit() -> None:
+    large, small = Decimal("123456789012345678.1"), Decimal("0.000000000000000001")
+    assert total([large, small, small]) == Decimal("123456789012345678.100000000000000002")
+    with pytest.raises(ArithmeticError):
+        total([Decimal("1e40"), Decimal("1e-40")])
 
 
 def test_an_amount_that_is_no_number_is_refused() -> None:

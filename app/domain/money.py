@@ -1,9 +1,10 @@
 """Money is a decimal amount in major units of one currency, never a float."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Context, Decimal, Inexact, InvalidOperation
-from functools import cache
+from functools import cache, reduce
 from typing import Self
 
 from iso4217 import Currency
@@ -27,6 +28,11 @@ def exponent(currency: str) -> int | None:
     except ValueError:
         return None
     return decimals
+
+
+def total(amounts: Iterable[Decimal]) -> Decimal:
+    """Their exact sum; ArithmeticError where it has more digits than any sum of money."""
+    return reduce(EXACT.add, amounts, Decimal(0))
 
 
 @dataclass(frozen=True, slots=True)

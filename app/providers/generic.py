@@ -25,7 +25,7 @@ from typing_extensions import override
 from app import provider
 from app.domain.errors import CheckoutUnavailable, Complaint, Fault
 from app.domain.invoice import ID, Checkout, Deposit, Invoice, Snapshot, Status
-from app.domain.money import Money
+from app.domain.money import Money, total
 from app.provider import (
     Answer,
     Asset,
@@ -108,7 +108,7 @@ class Seen(Created, rename="camel", kw_only=True):
         settled = ("Processed", self.invoice_asset_code)
         deposits = [each for each in self.transactions or () if each.type in DEPOSITS]
         amounts = [each.amount for each in deposits if each.amount and (each.status, each.asset) == settled]
-        return self.money(sum(amounts, Decimal(0))) if amounts else None
+        return self.money(total(amounts)) if amounts else None
 
 
 class AssetSeen(msgspec.Struct):
