@@ -10,6 +10,8 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import linear_regression, median
@@ -17,7 +19,8 @@ from typing import cast
 
 import httpx
 
-from tests.crash import KEY, KINDS, Crash, open_crash
+from tests.crash import KINDS, Crash, open_crash
+from tests.processes import KEY, address, caller, log_of, port_of, spawn, up
 from tests.world import ORDERS
 
 SCRIPT = Path(__file__).with_suffix(".lua")
@@ -84,7 +87,7 @@ class Bench:
         print(f"{'ok ' if good else 'BAD'}  {name:34} {figure}", flush=True)  # noqa: T201
 
     async def begin(self) -> None:
-        async with self.crash.client(self.crash.service) as http:
+        async with caller(self.crash.service) as http:
             await self.crash.start(http)
             ids = [(await self.crash.create(http, f"generic-{number}")).json()["id"] for number in range(50)]
         orders = [json.dumps({"provider": kind, **ORDERS[kind]}) for kind in KINDS]
@@ -150,12 +153,27 @@ def mebibytes(process: int) -> float:
     return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
 
+@asynccontextmanager
+async def playing(folder: Path) -> AsyncIterator[str]:
+    """The address of the providers, in a process of their own: this one watches."""
+    sandbox = address()
+    process = await spawn("sandbox", "--port", port_of(sandbox), cwd=folder, environment={})
+    try:
+        async with httpx.AsyncClient() as http:
+            await up(http, f"{sandbox}/", process, log_of(folder, "sandbox"))
+        yield sandbox
+    finally:
+        process.kill()
+        await process.wait()
+
+
 async def main(seconds: float) -> int:
     if not shutil.which("wrk"):
         print("wrk is not here: apt-get install wrk", file=sys.stderr)  # noqa: T201
         return 1
     with tempfile.TemporaryDirectory() as folder:
-        async with open_crash(Path(folder), f"sqlite:///{folder}/bench.db") as crash:
+        url = f"sqlite:///{folder}/bench.db"
+        async with playing(Path(folder)) as sandbox, open_crash(Path(folder), url, sandbox) as crash:
             crash.environment |= {"GATEHOUSE_PROVIDER_TIMEOUT": "10", "GATEHOUSE_LOG_LEVEL": "info"}
             bench = Bench(crash, Path(folder))
             await bench.begin()
