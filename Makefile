@@ -34,10 +34,10 @@ tell: install
 
 # Strangers' answers, then a stranger's tools, each until it has tried so often; ARGS: how often schemathesis asks.
 fuzz: install
-	$(BIN)/python -m tests.contract.answers
-	$(BIN)/python -m tests.contract.letters
-	$(BIN)/python -m tests.contract.liars
-	$(BIN)/python -m tests.contract.strangers $(ARGS)
+	$(BIN)/python -m tests.contract answers
+	$(BIN)/python -m tests.contract letters
+	$(BIN)/python -m tests.contract liars
+	$(BIN)/python -m tests.contract strangers $(ARGS)
 	@if $(REDOCLY) --version >/dev/null 2>&1; then $(REDOCLY) lint $(UNASKED) openapi/gatehouse.yaml; \
 	else echo "redocly lint: left out, for npx is not here or cannot get it"; fi
 

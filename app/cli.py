@@ -17,21 +17,20 @@ from rich.console import Console
 from starlette.applications import Starlette
 
 from app import commands, scaffold, terminal
-from app.api.keys import Keys
 from app.api.openapi import document
+from app.configured import accounts, addresses_of, keys_of, sandbox_keys
 from app.doctor import Finding, examine
 from app.domain.errors import Overloaded
-from app.main import accounts, addresses_of, create_app, keys_of, open_services, sandbox_keys, working
+from app.main import create_app, open_services, production_app, working
 from app.observe import configure_logging, hush, tracer_of
 from app.providers import WrongSettings, kinds
 from app.server import Beside, Draining, Workers, configured
+from app.service.keys import Keys
 from app.settings import SANDBOX_KEY, SANDBOX_WEBHOOK_SECRET, Mode, Settings, SettingsError, load
 from app.shop import create_shop
 from app.simulator import SandboxProtocol, create_sandbox, credentials
 from app.storage import store
-from app.storage.engine import open_engine
 from app.storage.failures import StoreUnusable
-from app.storage.store import Store
 
 BAD_CONFIGURATION = 78  # EX_CONFIG of sysexits.h
 
@@ -63,13 +62,11 @@ def serve(
     if workers > 1:
         serve_many(settings, mode, host, port, workers)
         return
-    asyncio.run(prepare(settings.database_url, migrating=settings.auto_migrate))
+    asyncio.run(store.prepare(settings.database_url, migrating=settings.auto_migrate))
     if mode is Mode.SANDBOX:
         asyncio.run(serve_with_sandbox(settings, host, port, sandbox_port or port + 1))
     else:
-        tracer = tracer_of(os.environ)
-        service = create_app(settings, provider_settings=settings.providers, keys=keys_of(settings), tracer=tracer)
-        asyncio.run(drained(settings, service, host, port).serve())
+        asyncio.run(drained(settings, production_app(settings), host, port).serve())
 
 
 @app.command()
@@ -98,7 +95,7 @@ def worker() -> None:
 @app.command()
 def migrate() -> None:
     """Bring the database's schema to head."""
-    asyncio.run(store.migrate(load().database_url))
+    asyncio.run(store.prepare(load().database_url))
 
 
 @app.command()
@@ -130,7 +127,7 @@ def new_provider(
 @app.command()
 def openapi() -> None:
     """Print the API's description, as JSON."""
-    described = document(create_app(Settings(), provider_settings={}, keys=Keys(())))
+    described = document(create_app(Settings(), provider_settings={}, keys=Keys()))
     print(msgspec.json.format(msgspec.json.encode(described)).decode())  # noqa: T201
 
 
@@ -152,13 +149,6 @@ def serve_many(settings: Settings, mode: Mode, host: str, port: int, workers: in
     before, during = settings.drain
     service = "app.main:from_environment"
     Workers(configured(service, host, port, workers=workers, timeout_graceful_shutdown=round(during)), before).run()
-
-
-async def prepare(database_url: str, *, migrating: bool) -> None:
-    """Whether the store can be used, before anything is served: StoreUnusable, StoreInUse, Overloaded say why not."""
-    async with open_engine(database_url) as engine:
-        if migrating:
-            await Store(engine).migrate()
 
 
 async def work(settings: Settings) -> None:

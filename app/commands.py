@@ -39,7 +39,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="The API's own JSON.")]
 Id = Annotated[str, typer.Argument(help="The invoice's id.")]
 
 
-def told(command: Callable[P, None]) -> Callable[P, None]:
+def reports_failures(command: Callable[P, None]) -> Callable[P, None]:
     """A failure is told on standard error, and by the exit code."""
 
     @wraps(command)
@@ -97,7 +97,7 @@ def usage(message: str) -> NoReturn:
 
 
 @invoices.command("create", epilog=EXIT_CODES)
-@told
+@reports_failures
 def create(
     provider: Annotated[str | None, typer.Option(help="May be left out where one is configured, or routed.")] = None,
     amount: Annotated[str | None, typer.Option(help='In major units, as "49.90".')] = None,
@@ -166,7 +166,7 @@ def written(path: Path | None) -> dict[str, Any]:
 
 
 @invoices.command("list", epilog=EXIT_CODES)
-@told
+@reports_failures
 def list_(
     provider: Annotated[str | None, typer.Option()] = None,
     status: Annotated[str | None, typer.Option(help="As pending or unknown.")] = None,
@@ -218,7 +218,7 @@ def beneath(page: Mapping[str, Any]) -> None:
 
 
 @invoices.command("get", epilog=EXIT_CODES)
-@told
+@reports_failures
 def get(
     id: Id,
     wait: Annotated[int | None, typer.Option(help="Seconds to wait for its next change.", min=0, max=60)] = None,
@@ -232,7 +232,7 @@ def get(
 
 
 @invoices.command("checkout", epilog=EXIT_CODES)
-@told
+@reports_failures
 def checkout(
     id: Id,
     redirect_url: Annotated[str | None, typer.Option(help="Where the shopper returns to.")] = None,
@@ -247,7 +247,7 @@ def checkout(
         say(visit["url"] or visit["message"] or visit["outcome"])
 
 
-@told
+@reports_failures
 def providers(as_json: AsJson = False) -> None:
     """What each provider can do, and how it is doing."""
     with client() as api:
@@ -266,7 +266,7 @@ def providers(as_json: AsJson = False) -> None:
 
 
 @events.command("tail", epilog=EXIT_CODES)
-@told
+@reports_failures
 def tail(
     type: Annotated[str | None, typer.Option(help="As invoice.completed.")] = None,
     invoice: Annotated[str | None, typer.Option(help="Of one invoice.")] = None,
@@ -312,7 +312,7 @@ def line(event: Mapping[str, Any]) -> str:
     return f"{event['timestamp']}  {event['type']:<24}  {event['invoice_id']}  {data['provider']}  {money}"
 
 
-@told
+@reports_failures
 def reconcile(
     every: Annotated[bool, typer.Option("--all", help="Every invoice that is not finished.")] = False,
     as_json: AsJson = False,

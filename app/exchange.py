@@ -6,6 +6,7 @@ no answer, reset, 5xx, 3xx, 408,       OutcomeUnknown       one class each: Time
   an answer that makes no sense
 401, 403                               Misconfigured        Misconfigured: our credentials, not the caller's fault
 404                                    Rejected on create   ProviderNotFound
+409 on a create                        AlreadyExists        AlreadyExists: it may be our own earlier try
 other 4xx                              Rejected             Rejected: asking again won't help
 anything, after a write in this flow   OutcomeUnknown       OutcomeUnknown: step one had happened
 """
@@ -28,6 +29,7 @@ from opentelemetry.trace import Span, Tracer
 from pydantic import SecretStr
 
 from app.domain.errors import (
+    AlreadyExists,
     Complaint,
     Faulty,
     Misconfigured,
@@ -78,6 +80,7 @@ READ_STATUS: Mapping[int, type[ProviderError]] = {
     429: Throttled,
 }
 WRITE_STATUS: Mapping[int, type[ProviderError]] = {**READ_STATUS, 408: OutcomeUnknown}
+ON_CREATE: Mapping[int, type[ProviderError]] = {404: Rejected, 409: AlreadyExists}
 READ_CLASS: Mapping[int, type[ProviderError]] = {4: Rejected, 5: Faulty}
 WRITE_CLASS: Mapping[int, type[ProviderError]] = {4: Rejected}
 READ_WIRE: Mapping[str, type[ProviderError]] = {"timeout": TimedOut, "closed": Faulty}
@@ -231,12 +234,12 @@ class Exchange:
         if answer.body and complaint == Complaint(http_status=answer.status) and speaks(trip.provider):
             self._drifted(trip, [f"error {answer.status}"])
         by_status, by_class = (WRITE_STATUS, WRITE_CLASS) if call.writes else (READ_STATUS, READ_CLASS)
+        if trip.operation == "create":
+            by_status = {**by_status, **ON_CREATE}
         odd = OutcomeUnknown if call.writes else Unreadable
         error = by_status.get(answer.status) or by_class.get(answer.status // 100, odd)
         if trip.wrote:
             error = OutcomeUnknown
-        elif error is ProviderNotFound and trip.operation == "create":
-            error = Rejected
         return error(
             f"{trip.provider.name} answered {answer.status} to {trip.operation}.",
             provider=trip.provider.name,

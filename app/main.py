@@ -6,42 +6,43 @@ from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import timedelta
 from importlib.metadata import version
-from secrets import token_urlsafe
 from time import monotonic
 from typing import Any
 
-import httpx
 from fastapi import FastAPI
-from limits.aio.storage import RedisStorage
-from limits.errors import ConfigurationError
 from opentelemetry.trace import Tracer
-from pydantic import SecretStr
 
 from app import api, ops
 from app.api.admission import aside
 from app.api.bodies import read
-from app.api.keys import Key, Keys, Role
-from app.api.limits import Limits
-from app.api.meters import Meter, Shared
 from app.api.problems import status_of
+from app.configured import (
+    MESSAGES_AT_ONCE,
+    accounts,
+    addresses_of,
+    destinations_of,
+    keys_of,
+    limits_of,
+    longest,
+    routing,
+    wire,
+)
 from app.domain.errors import Overloaded
 from app.exchange import Exchange
 from app.observe import Figures, configure_logging, tracer_of
 from app.provider import Provider
-from app.providers import build
 from app.service.addresses import Addresses
-from app.service.buckets import Buckets, Policy
 from app.service.catalog import Catalog
 from app.service.checkouts import Checkouts
 from app.service.clock import Clock, Ticks, utc_now
 from app.service.creation import GRACE, Creation
 from app.service.deliveries import Deliveries
-from app.service.destinations import Destinations
 from app.service.feed import Feed
 from app.service.hints import Hints
 from app.service.history import History
 from app.service.idempotency import Idempotency
 from app.service.invoices import Invoices
+from app.service.keys import Keys
 from app.service.listing import Listing
 from app.service.notifications import Notifications
 from app.service.operators import Operators
@@ -50,27 +51,21 @@ from app.service.reconcile import Reconcile
 from app.service.records import Records
 from app.service.recovery import Recovery
 from app.service.retention import Retention
-from app.service.routing import Routing, Rule
 from app.service.schedule import Schedule
 from app.service.search import Search
 from app.service.services import Services
 from app.service.steps import Steps
 from app.service.traces import KEEP_EVERY_SECONDS, Traces
 from app.service.watch import LOOK_EVERY_SECONDS, Watch
-from app.settings import LOOPBACK, SANDBOX_KEY, Settings, SettingsError, load
+from app.settings import Settings, load
 from app.storage.engine import Engine, open_engine
 from app.storage.feed import EventLog
 from app.storage.inbox import Inbox
 from app.storage.journal import Journal
 from app.storage.outbox import Outbox
-from app.storage.retention import Archive
+from app.storage.retention import Purge
 from app.storage.store import Store
-from app.wire import Proxied, Wire
 from app.worker import Worker, forever
-
-# Calls to one provider, and through a proxy events to all receivers.
-CALLS_AT_ONCE, MESSAGES_AT_ONCE = 32, 512
-OPENED = "GATEHOUSE_ALLOW_PRIVATE_NETWORKS=on opens private networks and plain http"
 
 
 @asynccontextmanager
@@ -116,7 +111,8 @@ async def open_services(
         try:
             await services.pauses.look()
             async with (
-                beside(forever("watch", services.feed.look, asyncio.sleep, LOOK_EVERY_SECONDS)),
+                beside(forever("watch", lambda: watch.look(store), asyncio.sleep, LOOK_EVERY_SECONDS)),
+                beside(forever("feed", services.feed.look, asyncio.sleep, LOOK_EVERY_SECONDS)),
                 beside(forever("traces", traces.keep, asyncio.sleep, KEEP_EVERY_SECONDS)),
                 beside(forever("pauses", services.pauses.look, asyncio.sleep, OBEY_EVERY_SECONDS)),
             ):
@@ -169,29 +165,12 @@ def assembled(
             lease=longest(providers) + 4 * GRACE,
         ),
         deliveries=deliveries,
-        feed=Feed(log=log, store=store, watch=watch),
+        feed=Feed(log=log, watch=watch),
         watch=watch,
         history=History(traces=records.traces, inbox=inbox, events=log, outbox=deliveries.outbox),
         pauses=Pauses(journal=records.traces.journal, exchange=exchange, providers=providers, clock=clock),
-        retention=Retention(archive=Archive(engine), clock=clock, kept_for=timedelta(days=settings.retention_days)),
+        retention=Retention(purge=Purge(engine), clock=clock, kept_for=timedelta(days=settings.retention_days)),
     )
-
-
-def routing(settings: Settings, providers: Mapping[str, Provider], exchange: Exchange) -> Routing:
-    """SettingsError, where a rule names a provider that there isn't."""
-    if any(name not in providers for route in settings.routes for name in route.providers):
-        raise SettingsError(["GATEHOUSE_ROUTES names a provider that is not configured"])
-    rules = [
-        Rule(
-            providers=route.providers,
-            currencies=route.currencies,
-            least=route.min,
-            most=route.max,
-            countries=route.countries,
-        )
-        for route in settings.routes
-    ]
-    return Routing(providers=providers, rules=rules, serves=lambda provider: exchange.lane(provider).serves)
 
 
 def create_app(
@@ -237,7 +216,7 @@ def create_app(
     )
     ops.install(
         app,
-        sessions=sessions_of(keys, addresses, clock),
+        sessions=ops.Sessions(keys=keys, signer=addresses.signer, clock=clock),
         secure=addresses.public_url.startswith("https:"),
         read=read,
         status_of=status_of,
@@ -249,24 +228,19 @@ def from_environment() -> FastAPI:
     """The service of one of several processes."""
     settings = load()
     configure_logging(settings.log_level)
-    return create_app(
-        settings, provider_settings=settings.providers, keys=keys_of(settings), tracer=tracer_of(os.environ)
-    )
+    return production_app(settings)
+
+
+def production_app(settings: Settings) -> FastAPI:
+    """The service of the accounts that are configured, which tells its spans where the environment says."""
+    keys, tracer = keys_of(settings), tracer_of(os.environ)
+    return create_app(settings, provider_settings=settings.providers, keys=keys, tracer=tracer)
 
 
 @asynccontextmanager
 async def working(services: Services) -> AsyncIterator[None]:
     """The background work goes on beside whatever is done within."""
-    worker = Worker(
-        clock=services.clock,
-        store=services.store,
-        reconcile=services.reconcile,
-        notifications=services.notifications,
-        deliveries=services.deliveries,
-        retention=services.retention,
-        watch=services.watch,
-    )
-    async with beside(worker.work()):
+    async with beside(Worker(services).work()):
         yield
 
 
@@ -280,86 +254,3 @@ async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         while not task.done():
             task.cancel()
             await asyncio.wait({task}, timeout=1)
-
-
-def longest(providers: Mapping[str, Provider]) -> timedelta:
-    """What the most patient provider may take for one operation."""
-    return timedelta(seconds=max((provider.timeout for provider in providers.values()), default=0))
-
-
-def accounts(
-    settings: Settings, provider_settings: Mapping[str, Mapping[str, str]], clock: Clock = utc_now
-) -> Mapping[str, Provider]:
-    """The configured providers; WrongSettings and SettingsError say what is wrong with them, and with our receiver."""
-    providers = build(provider_settings, timeout=settings.provider_timeout, clock=clock)
-    destinations = destinations_of(settings)
-    where = {f"PROVIDERS__{name.upper()}__BASE_URL": provider.base_url for name, provider in providers.items()}
-    judged = {name: destinations.host_fault(str(url)) for name, url in where.items()}
-    wrong = [f"GATEHOUSE_{name} {fault}" for name, fault in judged.items() if fault]
-    if settings.webhook_url and (fault := destinations.callback_fault(str(settings.webhook_url))):
-        wrong.append(f"GATEHOUSE_WEBHOOK_URL {fault}")
-    if wrong:
-        raise SettingsError([*wrong, OPENED])
-    return providers
-
-
-def destinations_of(settings: Settings) -> Destinations:
-    return Destinations(
-        private=settings.allow_private_networks,
-        callback_ports=frozenset(settings.callback_ports),
-        redirect_hosts=frozenset(host.lower() for host in settings.redirect_hosts),
-    )
-
-
-def wire(settings: Settings, destinations: Destinations, at_once: int = CALLS_AT_ONCE) -> httpx.AsyncBaseTransport:
-    """Straight out, or through a proxy, which then guards the addresses too; so many calls to one of either."""
-    if settings.egress_proxy:
-        return Proxied(str(settings.egress_proxy), connections=at_once)
-    return Wire(permits=destinations.permits, connections=min(at_once, CALLS_AT_ONCE))
-
-
-def keys_of(settings: Settings) -> Keys:
-    return Keys(Key(name=key.name, role=Role[key.role.upper()], secret=key.secret) for key in settings.api_keys)
-
-
-def sandbox_keys(settings: Settings, host: str) -> Keys:
-    """Where none are set, on loopback the one that everybody knows, and elsewhere none."""
-    if settings.api_keys or host not in LOOPBACK:
-        return keys_of(settings)
-    return Keys([Key(name="sandbox", role=Role.ADMIN, secret=SecretStr(SANDBOX_KEY))])
-
-
-def sessions_of(keys: Keys, addresses: Addresses, clock: Clock) -> ops.Sessions:
-    """Of whoever has an admin key."""
-    admins = [key for key in keys.by_digest.values() if key.may(Role.ADMIN)]
-    operators = [ops.Operator(name=key.name, secret=key.secret) for key in admins]
-    return ops.Sessions(operators=operators, secret=addresses.secret, earlier=addresses.earlier, clock=clock)
-
-
-def limits_of(settings: Settings, ticks: Ticks = monotonic) -> Limits | None:
-    """None where they are off; SettingsError, where they are to be shared and can't be."""
-    if settings.rate_limit is None:
-        return None
-    policy = Policy("key", per_second=settings.rate_limit, burst=2 * settings.rate_limit)
-    callers: Meter = Buckets(policy, ticks)
-    if settings.redis_url:
-        callers = Shared(shared_storage(settings.redis_url), Buckets(policy, ticks))
-    return Limits.of(callers, settings.trusted_proxies, ticks)
-
-
-def shared_storage(url: SecretStr) -> RedisStorage:
-    try:
-        return RedisStorage(url.get_secret_value(), wrap_exceptions=True, implementation="redispy")
-    except (ConfigurationError, ValueError):
-        wrong = "GATEHOUSE_REDIS_URL must be redis:// or rediss://"
-        raise SettingsError([wrong]) from None
-
-
-def addresses_of(settings: Settings, public_url: str | None = None) -> Addresses:
-    public = (public_url or str(settings.public_url)).rstrip("/")
-    return Addresses(public_url=public, secret=signing_key(settings), earlier=settings.secret_key_previous)
-
-
-def signing_key(settings: Settings) -> SecretStr:
-    """Random where none is set, which only the sandbox allows."""
-    return settings.secret_key or SecretStr(token_urlsafe(32))

@@ -214,13 +214,24 @@ class Settings(BaseSettings):
 
 
 def load(env_file: Path = ENV_FILE, secrets_dir: Path = SECRETS_DIR) -> Settings:
-    """The settings of this process: the environment wins over .env, which wins over files in /run/secrets."""
-    if unknown := sorted(name for name in names_given(env_file, secrets_dir) if not known(name)):
-        raise SettingsError(f"{name} is not a setting" for name in unknown)
+    """The settings of this process; SettingsError, where anything is wrong with them."""
+    settings, unknown, faults = read(env_file, secrets_dir)
+    if settings is None or unknown:
+        raise SettingsError([*(f"{name} is not a setting" for name in unknown), *faults])
+    return settings
+
+
+def read(env_file: Path = ENV_FILE, secrets_dir: Path = SECRETS_DIR) -> tuple[Settings | None, list[str], list[str]]:
+    """The settings where they make sense, the names that are none, and what is wrong with the others.
+
+    The environment wins over .env, which wins over files in /run/secrets.
+    """
+    unknown = sorted(name for name in names_given(env_file, secrets_dir) if not known(name))
     try:
-        return Settings(_env_file=env_file, _secrets_dir=secrets_dir if secrets_dir.is_dir() else None)
+        found = Settings(_env_file=env_file, _secrets_dir=secrets_dir if secrets_dir.is_dir() else None)
     except ValidationError as error:
-        raise SettingsError(fault_of(found) for found in error.errors()) from None
+        return None, unknown, [fault_of(fault) for fault in error.errors()]
+    return found, unknown, []
 
 
 def names_given(env_file: Path, secrets_dir: Path) -> set[str]:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from itertools import zip_longest
 from socket import AF_UNSPEC, SOCK_STREAM, gaierror, getaddrinfo
 from ssl import SSLContext, SSLError
@@ -314,7 +314,13 @@ def _limits(extensions: MutableMapping[str, Any]) -> tuple[float, float, int]:
 
 
 def _verifying(ssl: SSLContext | None) -> SSLContext:
-    ssl = ssl or httpx.create_ssl_context(trust_env=False)
+    ssl = ssl or _trusting()
     if not ssl.check_hostname:
         raise ValueError("certificates and host names are always verified")
     return ssl
+
+
+@cache
+def _trusting() -> SSLContext:
+    """Whoever is known here, read once: there are many of them."""
+    return httpx.create_ssl_context(trust_env=False)

@@ -8,13 +8,8 @@ import structlog
 
 from app.domain.errors import PaymentError
 from app.service import reconcile
-from app.service.clock import Clock
-from app.service.deliveries import Deliveries
-from app.service.notifications import Notifications
-from app.service.reconcile import Reconcile
-from app.service.retention import Retention
-from app.service.watch import FEED, Watch
-from app.storage.store import Store
+from app.service.services import Services
+from app.service.watch import FEED
 
 log = structlog.get_logger()
 
@@ -23,43 +18,37 @@ FORGET_EVERY_SECONDS = 60.0
 AFTER_FAILURE_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Worker:
-    clock: Clock
-    store: Store
-    reconcile: Reconcile
-    notifications: Notifications
-    deliveries: Deliveries
-    retention: Retention
-    watch: Watch
+    services: Services
 
     async def work(self) -> None:
         """Until cancelled; what is cut off then is due again when its claim lapses."""
+        retention, watch = self.services.retention, self.services.watch
         async with asyncio.TaskGroup() as chores:
             chores.create_task(forever("reconcile", self._ask, asyncio.sleep))
             chores.create_task(forever("notifications", self._see_to, asyncio.sleep))
             chores.create_task(forever("keys.sweep", self._sweep, asyncio.sleep))
-            chores.create_task(forever("retention", self.retention.forget, asyncio.sleep, FORGET_EVERY_SECONDS))
-            with self.watch.over(FEED) as bell:
+            chores.create_task(forever("retention", retention.forget, asyncio.sleep, FORGET_EVERY_SECONDS))
+            with watch.over(FEED) as bell:
                 await forever("deliveries", self._deliver, bell.wait)
 
     async def _ask(self) -> bool:
-        return await self.reconcile.ask_due() == reconcile.AT_ONCE
+        return await self.services.reconcile.ask_due() == reconcile.AT_ONCE
 
     async def _see_to(self) -> bool:
-        return await self.notifications.see_to_due() > 0
+        return await self.services.notifications.see_to_due() > 0
 
-    async def _deliver(self) -> bool:
-        await self.deliveries.deliver_due()
-        return False
+    async def _deliver(self) -> None:
+        await self.services.deliveries.deliver_due()
 
     async def _sweep(self) -> bool:
-        return await self.store.sweep_keys(self.clock()) > 0
+        return await self.services.store.sweep_keys(self.services.clock()) > 0
 
 
 async def forever(
     chore: str,
-    once: Callable[[], Awaitable[bool]],
+    once: Callable[[], Awaitable[bool | None]],
     pause: Callable[[float], Awaitable[None]],
     every: float = EVERY_SECONDS,
 ) -> None:

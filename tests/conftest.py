@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 import structlog
 
-from tests import stores
+from app.exchange import Exchange
+from app.wire import Wire
+from tests.peer import Peer, open_peer
 from tests.world import World, open_world
 
-memory, postgres, postgresql_url = stores.memory, stores.postgres, stores.postgresql_url
+pytest_plugins = ["tests.stores"]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -27,3 +29,15 @@ def anyio_backend() -> str:
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with open_world(f"sqlite:///{tmp_path}/gatehouse.db") as world:
         yield world
+
+
+@pytest.fixture
+async def peer() -> AsyncIterator[Peer]:
+    async with open_peer() as peer:
+        yield peer
+
+
+@pytest.fixture
+async def exchange() -> AsyncIterator[Exchange]:
+    async with Wire() as wire:
+        yield Exchange(wire=wire)

@@ -16,13 +16,10 @@ from pathlib import Path
 
 import httpx
 
-from app.simulator import credentials
-from app.wire import Wire
-from tests.processes import free_port, log_of, spawn, up
+from tests.processes import address, caller, log_of, port_of, production, spawn, up
 from tests.stores import postgres_server
-from tests.world import ORDERS
+from tests.world import ORDERS, played
 
-KEY = "crash-test-write-key"
 KINDS = ("generic", "bluetape")
 CLIENTS = 8
 
@@ -66,7 +63,7 @@ class Crash:
 
     async def run(self, kills: int, seed: int) -> Tally:
         chance = random.Random(seed)  # noqa: S311  # when to kill
-        async with self.client(self.service) as http:
+        async with caller(self.service) as http:
             for round_ in range(kills):
                 await self.start(http)
                 clients = [asyncio.create_task(self.stream(http, f"{round_}-{one}")) for one in range(CLIENTS)]
@@ -83,13 +80,9 @@ class Crash:
             await self.kill()
         return self.tally
 
-    def client(self, url: str) -> httpx.AsyncClient:
-        """Over the service's own transport: stock httpx loses its pool when so many calls are cut off."""
-        return httpx.AsyncClient(transport=Wire(), base_url=url, headers={"Authorization": f"Bearer {KEY}"})
-
     async def start(self, http: httpx.AsyncClient, *words: str) -> None:
-        port = self.service.rpartition(":")[2]
-        self.process = await spawn("serve", "--port", port, *words, cwd=self.folder, environment=self.environment)
+        listening = ("serve", "--port", port_of(self.service))
+        self.process = await spawn(*listening, *words, cwd=self.folder, environment=self.environment)
         await self.up(http)
 
     async def up(self, http: httpx.AsyncClient) -> None:
@@ -157,35 +150,16 @@ async def listed(sandbox: httpx.AsyncClient) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def open_crash(folder: Path, database_url: str) -> AsyncIterator[Crash]:
-    service, sandbox = (f"http://127.0.0.1:{port}" for port in (free_port(), free_port()))
-    found = credentials(sandbox)
-    environment = {
-        f"GATEHOUSE_PROVIDERS__{kind.upper()}__{name.upper()}": value
-        for kind in KINDS
-        for name, value in found[kind].items()
-    }
-    environment |= {
-        "GATEHOUSE_API_KEYS": f"shop:write:{KEY}",
-        "GATEHOUSE_SECRET_KEY": "k" * 32,
-        "GATEHOUSE_DATABASE_URL": database_url,
-        "GATEHOUSE_ALLOW_PRIVATE_NETWORKS": "on",
-        "GATEHOUSE_RATE_LIMIT": "off",
-        "GATEHOUSE_PROVIDER_TIMEOUT": "1",
-        "GATEHOUSE_SETTLE": "1",
-        "GATEHOUSE_LOG_LEVEL": "error",
-    }
-    play = await spawn("sandbox", "--port", sandbox.rpartition(":")[2], cwd=folder, environment={})
-    crash = Crash(service, sandbox, environment, folder)
+async def open_crash(folder: Path, database_url: str, sandbox: str) -> AsyncIterator[Crash]:
+    """A service that is not started yet, before the providers at `sandbox`."""
+    environment = production(sandbox, database_url, *KINDS)
+    environment |= {"GATEHOUSE_PROVIDER_TIMEOUT": "1", "GATEHOUSE_SETTLE": "1"}
+    crash = Crash(address(), sandbox, environment, folder)
     try:
-        async with httpx.AsyncClient(base_url=sandbox) as http:
-            await up(http, "/", play, log_of(folder, "sandbox"))
         yield crash
     finally:
-        for process in (play, crash.process):
-            if process is not None and process.returncode is None:
-                process.kill()
-                await process.wait()
+        if crash.process is not None and crash.process.returncode is None:
+            await crash.kill()
 
 
 async def main(kills: int) -> int:
@@ -193,7 +167,7 @@ async def main(kills: int) -> int:
     failed = 0
     with tempfile.TemporaryDirectory() as folder, postgres_server(Path(folder)) as postgres:
         for url in (f"sqlite:///{folder}/crash.db", postgres.new_database()):
-            async with open_crash(Path(folder), url) as crash:
+            async with played() as sandbox, open_crash(Path(folder), url, sandbox) as crash:
                 tally = await crash.run(kills, seed=kills)
                 bad = {what: keys[:20] for what, keys in tally.verdict.items() if keys}
                 print(url.partition(":")[0], tally.kills, "kills", len(tally.sent), "keys", bad or "all is well")  # noqa: T201

@@ -2,11 +2,10 @@
 
 import asyncio
 import os
-import shutil
 import signal
 import tempfile
 import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -15,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from app.storage.engine import open_engine
-from app.storage.store import Store, migrate
+from app.storage.store import Store, prepare
+from tests.at_head import sqlite_at_head
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it looks for a folder that only a desktop has
@@ -23,6 +23,8 @@ with warnings.catch_warnings():
 
 # Where there is one, a place in memory, and no waiting for a disk.
 MEMORY = Path("/dev/shm")  # noqa: S108  # nothing is expected to be there
+
+SEATS = 6
 
 IN_A_HURRY = """
 ALTER SYSTEM SET fsync = off;
@@ -70,6 +72,17 @@ class Server:
                 os.kill(pid, number)
 
 
+async def few_at_once(work: Iterable[Awaitable[object]]) -> None:
+    """As many as never wait for a connection, which nobody does for long."""
+    seats = asyncio.Semaphore(SEATS)
+
+    async def seated(one: Awaitable[object]) -> None:
+        async with seats:
+            await one
+
+    await asyncio.gather(*map(seated, work))
+
+
 @pytest.fixture(scope="session")
 def memory() -> Iterator[Path]:
     """A folder for databases."""
@@ -89,15 +102,8 @@ def postgres_server(folder: Path) -> Iterator[Server]:
 def postgres(memory: Path) -> Iterator[Server]:
     """Its first database, store_0, is at head, for others to be copied from."""
     with postgres_server(memory) as server:
-        asyncio.run(migrate(server.new_database()))
+        asyncio.run(prepare(server.new_database()))
         yield server
-
-
-@pytest.fixture(scope="session")
-def sqlite_at_head(memory: Path) -> Path:
-    file = memory / "at_head.db"
-    asyncio.run(migrate(f"sqlite:///{file}"))
-    return file
 
 
 @pytest.fixture
@@ -106,9 +112,9 @@ def postgresql_url(postgres: Server) -> str:
 
 
 @pytest.fixture
-def sqlite_file(memory: Path, sqlite_at_head: Path) -> Path:
+def sqlite_file(memory: Path) -> Path:
     file = Path(tempfile.mkdtemp(dir=memory)) / "gatehouse.db"
-    shutil.copy(sqlite_at_head, file)
+    file.write_bytes(sqlite_at_head())
     return file
 
 

@@ -18,13 +18,10 @@ from typing import Any
 
 import httpx
 
-from app.simulator import credentials
-from app.wire import Wire
-from tests.crash import KEY
-from tests.processes import free_port, log_of, spawn, up
+from tests.processes import address, caller, log_of, port_of, production, spawn, up
 from tests.receiver import SECRET, Receiver, receiving
 from tests.stores import postgres_server
-from tests.world import ORDERS
+from tests.world import ORDERS, played
 
 WORKERS = 2
 AT_ONCE = 16
@@ -45,7 +42,7 @@ class Telling:
     async def run(self, invoices: int, kills: int) -> None:
         seats = asyncio.Semaphore(AT_ONCE)
         killing = asyncio.create_task(self.kill_some(kills))
-        async with self.client(self.service) as http, self.client(self.sandbox) as sandbox:
+        async with caller(self.service) as http, caller(self.sandbox) as sandbox:
             await asyncio.gather(*(self.pay(http, sandbox, seats, number) for number in range(invoices)))
         await killing
         expected = 2 * invoices
@@ -79,9 +76,6 @@ class Telling:
     async def start_worker(self) -> asyncio.subprocess.Process:
         return await spawn("worker", cwd=self.folder, environment=self.environment)
 
-    def client(self, url: str) -> httpx.AsyncClient:
-        return httpx.AsyncClient(transport=Wire(), base_url=url, headers={"Authorization": f"Bearer {KEY}"})
-
     def told(self) -> set[tuple[str, str]]:
         return {(event["data"]["id"], event["type"]) for event in (*self.main.received, *self.other.received)}
 
@@ -104,38 +98,22 @@ class Telling:
 
 @asynccontextmanager
 async def open_telling(folder: Path, database_url: str) -> AsyncIterator[Telling]:
-    service, sandbox = (f"http://127.0.0.1:{port}" for port in (free_port(), free_port()))
-    account = credentials(sandbox)["generic"].items()
-    environment = {f"GATEHOUSE_PROVIDERS__GENERIC__{name.upper()}": value for name, value in account}
-    environment |= {
-        "GATEHOUSE_API_KEYS": f"shop:write:{KEY}",
-        "GATEHOUSE_SECRET_KEY": "k" * 32,
-        "GATEHOUSE_PUBLIC_URL": service,
-        "GATEHOUSE_DATABASE_URL": database_url,
-        "GATEHOUSE_WEBHOOK_SECRET": SECRET,
-        "GATEHOUSE_ALLOW_PRIVATE_NETWORKS": "on",
-        "GATEHOUSE_RATE_LIMIT": "off",
-        "GATEHOUSE_LOG_LEVEL": "error",
-    }
-    started: list[asyncio.subprocess.Process] = []
-    async with receiving() as main, receiving() as other:
+    service = address()
+    async with played(service) as sandbox, receiving() as main, receiving() as other:
+        environment = production(sandbox, database_url, "generic")
+        environment |= {"GATEHOUSE_PUBLIC_URL": service, "GATEHOUSE_WEBHOOK_SECRET": SECRET}
         telling = Telling(service, sandbox, environment, folder, main, other)
+        alone = {**environment, "GATEHOUSE_WORKER": "off"}
+        serve = await spawn("serve", "--port", port_of(service), cwd=folder, environment=alone)
         try:
-            play = await spawn("sandbox", "--port", sandbox.rpartition(":")[2], cwd=folder, environment={})
-            started.append(play)
-            alone = {**environment, "GATEHOUSE_WORKER": "off"}
-            serve = await spawn("serve", "--port", service.rpartition(":")[2], cwd=folder, environment=alone)
-            started.append(serve)
+            telling.workers = [await telling.start_worker() for _ in range(WORKERS)]
             async with httpx.AsyncClient() as http:
                 await up(http, f"{service}/readyz", serve, log_of(folder, "serve"))
-                await up(http, f"{sandbox}/", play, log_of(folder, "sandbox"))
-            telling.workers = [await telling.start_worker() for _ in range(WORKERS)]
             yield telling
         finally:
-            for process in (*started, *telling.workers):
-                if process.returncode is None:
-                    process.kill()
-                    await process.wait()
+            for process in (serve, *telling.workers):
+                process.kill()
+                await process.wait()
 
 
 async def main(invoices: int, kills: int) -> int:

@@ -9,9 +9,9 @@ import pytest
 from pydantic import SecretStr
 
 from app.api.deps import Asks
-from app.api.keys import Key, Keys, Role
 from app.api.schemas import Nothing
-from tests.doors import ROLES, SECRETS, bare, bearer, behind_doors, is_problem, knocking, pointers, world_of_roles
+from app.service.keys import Caller, Keys, Role
+from tests.callers import ROLES, SECRETS, bare, bearer, behind_doors, is_problem, knocking, pointers, world_of_roles
 from tests.world import ORDERS, World
 
 pytestmark = pytest.mark.anyio
@@ -196,10 +196,10 @@ async def test_a_read_may_be_kept_for_a_higher_role() -> None:
 
 
 def test_a_key_may_have_a_twin_while_it_is_rotated() -> None:
-    twins = [Key(name="shop", role=Role.WRITE, secret=SecretStr(secret)) for secret in ("first-key", "second-key")]
-    keys = Keys(twins)
-    assert [keys.find("first-key"), keys.find("second-key"), keys.find("third-key")] == [*twins, None]
-    assert "first-key" not in repr(twins)
+    shop = Caller(name="shop", role=Role.WRITE)
+    keys = Keys((SecretStr(secret), shop) for secret in ("first-key", "second-key"))
+    assert [keys.find("first-key"), keys.find("second-key"), keys.find("third-key")] == [shop, shop, None]
+    assert "first-key" not in repr(vars(keys))
 
 
 TOO_LARGE = b"x" * (256 * 1024 + 1)

@@ -12,10 +12,10 @@ from fastapi import FastAPI, Response
 from app.api.answers import answer
 from app.api.bodies import DEEPEST, MOST_BYTES, MOST_UNKNOWN, parse, validated
 from app.api.deps import Sends
-from app.api.keys import Role
 from app.api.schemas import NewCheckout, NewInvoice
 from app.domain.errors import InvalidRequest
-from tests.doors import JSON, bare, bearer, behind_doors, is_problem, knocking, pointers
+from app.service.keys import Role
+from tests.callers import JSON, bare, bearer, behind_doors, is_problem, knocking, pointers
 
 pytestmark = pytest.mark.anyio
 

@@ -11,12 +11,12 @@ import pytest
 from jsonschema import Draft202012Validator
 from structlog.testing import capture_logs
 
-from app.api.cursors import cursor, position
-from app.api.invoices import known
 from app.domain.errors import NotFound
 from app.domain.invoice import Invoice, Status
 from app.providers import kinds
-from tests.doors import bearer, is_problem, pointers, world_of_roles
+from app.service.cursors import page_cursor, read_page_cursor
+from app.service.invoices import known
+from tests.callers import bearer, is_problem, pointers, world_of_roles
 from tests.world import ORDERS, World
 
 pytestmark = pytest.mark.anyio
@@ -118,7 +118,7 @@ def test_an_odd_id_never_reaches_the_store(id: str) -> None:
         known(unquote(id))
 
 
-async def test_an_operator_may_see_the_providers_last_word(world: World, schemas: Any) -> None:
+async def test_an_operator_may_see_the_providers_last_word(world: World) -> None:
     id = (await world.created(PROVIDER))["id"]
     plain = await world.read(id, refresh="false")
     told = await world.read(id, refresh="false", include="provider_data")
@@ -271,17 +271,17 @@ PLACE = Invoice(
 
 
 def test_a_cursor_is_opaque_and_leads_back() -> None:
-    text = cursor(PLACE)
+    text = page_cursor(PLACE)
     assert quote(text, safe="") == text
     assert UNKNOWN_ID not in text
-    assert position(text) == (PLACE.created_at, PLACE.id)
+    assert read_page_cursor(text) == (PLACE.created_at, PLACE.id)
 
 
 FORGED = {
-    "padded": cursor(PLACE) + "=",
-    "cut": cursor(PLACE)[:-2],
-    "longer": cursor(PLACE) + "AA",
-    "in two": cursor(PLACE)[:10] + "\n" + cursor(PLACE)[10:],
+    "padded": page_cursor(PLACE) + "=",
+    "cut": page_cursor(PLACE)[:-2],
+    "longer": page_cursor(PLACE) + "AA",
+    "in two": page_cursor(PLACE)[:10] + "\n" + page_cursor(PLACE)[10:],
     "of another id": urlsafe_b64encode(b"1 evt_01h455vb4pex5vsknk084sn02q").rstrip(b"=").decode(),
     "of no time": urlsafe_b64encode(f"-1 {UNKNOWN_ID}".encode()).rstrip(b"=").decode(),
     "of a time without end": urlsafe_b64encode(f"{10**14} {UNKNOWN_ID}".encode()).rstrip(b"=").decode(),
@@ -293,7 +293,7 @@ FORGED = {
 @pytest.mark.parametrize("name", FORGED)
 def test_a_cursor_that_we_never_gave_leads_nowhere(name: str) -> None:
     with pytest.raises(ValueError, match="is not a cursor"):
-        position(FORGED[name])
+        read_page_cursor(FORGED[name])
 
 
 async def test_a_service_that_is_about_to_end_is_not_ready(world: World) -> None:

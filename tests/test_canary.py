@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import logging
-import os
 import re
 import sqlite3
 from base64 import b64encode
@@ -29,10 +27,12 @@ from app.settings import SANDBOX_KEY
 from app.simulator import credentials
 from app.simulator.faults import TRICKS
 from app.wire import Wire
-from tests.doors import bare, behind_doors, knocking
+from tests.callers import bare, behind_doors, knocking
+from tests.logs import logging_kept
 from tests.peer import Peer, open_peer
-from tests.processes import GATEHOUSE, free_port
+from tests.processes import free_port, ran
 from tests.receiver import SECRET, receiving
+from tests.terminal import ended
 from tests.world import SECRET_KEY, World, open_world
 
 pytestmark = pytest.mark.anyio
@@ -122,14 +122,11 @@ FORMS = {canary: forms(canary) for canary in SECRETS | PERSONAL | {RECEIVERS}}
 @pytest.fixture
 def heard() -> Iterator[Heard]:
     """The log as it is in service at its most talkative; afterwards all is as it was."""
-    before, root, log = structlog.get_config(), logging.getLogger(), BytesIO()
-    handlers, level, root.handlers = root.handlers, root.level, []
-    configure_logging("debug", log)
-    structlog.configure(**structlog.get_config() | {"cache_logger_on_first_use": False})
-    yield Heard(log)
-    structlog.configure(**before)
-    root.handlers = handlers
-    root.setLevel(level)
+    with logging_kept():
+        heard = Heard(BytesIO())
+        configure_logging("debug", heard.log)
+        structlog.configure(**structlog.get_config() | {"cache_logger_on_first_use": False})
+        yield heard
 
 
 @asynccontextmanager
@@ -386,10 +383,9 @@ PRODUCTION = {
     "GATEHOUSE_PROVIDERS__TURINPAY__API_KEY": ECHOED,
     "GATEHOUSE_API_KEYS": f"shop:write:{CALLER}",
     "GATEHOUSE_SECRET_KEY": SECRET_KEY,
-    "GATEHOUSE_DRAIN": "0,1",
+    "GATEHOUSE_LOG_LEVEL": "debug",
 }
 WRONG = {
-    "a store that nobody serves": {"GATEHOUSE_DATABASE_URL": f"postgresql://me:{PASSWORD}@127.0.0.1:9/pay"},
     "another kind of store": {"GATEHOUSE_DATABASE_URL": f"oracle://me:{PASSWORD}@db.example/pay"},
     "keys without roles": {"GATEHOUSE_API_KEYS": f"{CALLER},{GUESS}"},
     "a webhook secret that is none": {"GATEHOUSE_WEBHOOK_SECRET": PARAMETER},
@@ -398,18 +394,17 @@ WRONG = {
 }
 
 
+def test_a_start_whose_store_nobody_serves_tells_no_secret(tmp_path: Path) -> None:
+    away = {**PRODUCTION, "GATEHOUSE_DATABASE_URL": f"postgresql://me:{PASSWORD}@127.0.0.1:9/pay"}
+    run = ran(tmp_path, "serve", **away)
+    assert run.returncode == 78
+    assert "The store" in run.stderr
+    assert found(run.stdout + run.stderr, SECRETS) == []
+
+
 @pytest.mark.parametrize("case", WRONG)
-async def test_a_start_that_fails_tells_no_secret(case: str, tmp_path: Path) -> None:
-    process = await asyncio.create_subprocess_exec(
-        GATEHOUSE,
-        *("serve", "--port", str(free_port())),
-        cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], **PRODUCTION, **WRONG[case], "GATEHOUSE_LOG_LEVEL": "debug"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(30):
-        said = b"".join(await process.communicate()).decode()
-    assert process.returncode != 0
+def test_a_start_that_fails_tells_no_secret(case: str, tmp_path: Path) -> None:
+    code, said = ended(tmp_path, "serve", **(PRODUCTION | WRONG[case]))
+    assert code == 78
     assert re.search(r"\w+ \w+", said)
     assert found(said, SECRETS) == []

@@ -1,7 +1,6 @@
 """The API from a terminal as people and scripts use it, against a service that runs beside it."""
 
 import json
-import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -11,8 +10,8 @@ from threading import Thread
 import pytest
 
 from app.terminal import plain
-from tests.processes import GATEHOUSE
-from tests.terminal import Terminal, served
+from tests.processes import GATEHOUSE, within
+from tests.terminal import Terminal, open_terminal
 
 ORDER = ("--provider", "generic", "--amount", "49.90", "--currency", "EUR")
 DOLLARS = ("--provider", "bluetape", "--amount", "10.00", "--currency", "USD", "--email", "a@example.org")
@@ -20,7 +19,7 @@ DOLLARS = ("--provider", "bluetape", "--amount", "10.00", "--currency", "USD", "
 
 @pytest.fixture(scope="module")
 def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
-    with served(tmp_path_factory.mktemp("terminal")) as terminal:
+    with open_terminal(tmp_path_factory.mktemp("terminal")) as terminal:
         yield terminal
 
 
@@ -195,8 +194,8 @@ def test_a_wrong_key_is_refused_and_not_repeated(terminal: Terminal) -> None:
 
 
 def test_a_key_is_needed_for_another_machine(terminal: Terminal) -> None:
-    done = terminal.process("providers", code=78, environment={"GATEHOUSE_URL": "https://pay.example.org"})
-    assert "GATEHOUSE_KEY" in done.stderr
+    said = terminal.process("providers", code=78, environment={"GATEHOUSE_URL": "https://pay.example.org"})
+    assert "GATEHOUSE_KEY" in said
 
 
 @pytest.mark.parametrize(
@@ -241,8 +240,8 @@ def test_who_could_not_be_asked_is_counted(terminal: Terminal) -> None:
 
 def test_events_are_followed_until_interrupted(terminal: Terminal) -> None:
     place = str(terminal.asked("/v1/events?limit=100")["next_cursor"])
-    tail = [str(GATEHOUSE), "events", "tail", "--type", "invoice.created", "--json", "--cursor", place]
-    environment = {"PATH": os.environ["PATH"], "GATEHOUSE_URL": terminal.url}
+    tail = [GATEHOUSE, "events", "tail", "--type", "invoice.created", "--json", "--cursor", place]
+    environment = within({"GATEHOUSE_URL": terminal.beside.url})
     following = subprocess.Popen(
         tail, cwd=terminal.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

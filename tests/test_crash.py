@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash import open_crash
+from tests.world import played
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
 
@@ -12,7 +13,7 @@ KILLS = 6
 
 
 async def survive(folder: Path, database_url: str) -> None:
-    async with open_crash(folder, database_url) as crash:
+    async with played() as sandbox, open_crash(folder, database_url, sandbox) as crash:
         tally = await crash.run(KILLS, seed=1)
     assert tally.kills == KILLS + 1
     assert len(tally.sent) > KILLS

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.responses import Response
 
-from tests.doors import is_problem
+from tests.callers import is_problem
 from tests.receiver import EARLIER, SECRET, Receiver, receiving
 from tests.world import World, open_world
 

@@ -11,7 +11,7 @@ import pytest
 
 from app.service.destinations import Destinations
 from app.wire import NotSent, Wire
-from tests.doors import is_problem
+from tests.callers import is_problem
 from tests.world import World, open_world
 
 pytestmark = pytest.mark.anyio

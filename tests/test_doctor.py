@@ -11,7 +11,8 @@ import pytest
 from app.doctor.accounts import Dated
 from app.providers import kinds
 from app.simulator import credentials
-from tests.terminal import Terminal, served
+from tests.processes import accounts_at
+from tests.terminal import Terminal, open_terminal
 
 STRONG = {
     "GATEHOUSE_SECRET_KEY": "q9X2mL7vR4tB8nZ1cK6yH3wJ5dF0gS_a",
@@ -22,20 +23,14 @@ WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 @pytest.fixture(scope="module")
 def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
-    with served(tmp_path_factory.mktemp("doctor")) as terminal:
+    with open_terminal(tmp_path_factory.mktemp("doctor")) as terminal:
         yield terminal
 
 
 def production(terminal: Terminal, *, store: str = "doctor.db") -> dict[str, str]:
     """A deployment without fault, whose accounts are at the simulators, one of each kind."""
-    accounts = credentials(f"http://127.0.0.1:{terminal.sandbox}")
-    given = {
-        f"GATEHOUSE_PROVIDERS__{name.upper()}__{field.upper()}": text
-        for name, fields in accounts.items()
-        for field, text in fields.items()
-    }
     return {
-        **given,
+        **accounts_at(terminal.beside.sandbox, *kinds()),
         **STRONG,
         "GATEHOUSE_ALLOW_PRIVATE_NETWORKS": "on",
         "GATEHOUSE_PUBLIC_URL": "https://pay.example.org",

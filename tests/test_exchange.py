@@ -1,12 +1,12 @@
 """How a failure on the wire is named decides whether it is safe to ask again."""
 
 import socket
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from app.domain.errors import (
+    AlreadyExists,
     Faulty,
     Misconfigured,
     OutcomeUnknown,
@@ -21,8 +21,7 @@ from app.domain.errors import (
 from app.exchange import Exchange, seconds_of
 from app.lane import FAILURES_IN_A_ROW
 from app.provider import Flow, Provider
-from app.wire import Wire
-from tests.peer import Peer, open_peer
+from tests.peer import Peer
 
 pytestmark = pytest.mark.anyio
 
@@ -54,18 +53,6 @@ class Acme(Provider):
             yield self.call("GET", "/pay/{}", "1")
 
 
-@pytest.fixture
-async def peer() -> AsyncIterator[Peer]:
-    async with open_peer() as peer:
-        yield peer
-
-
-@pytest.fixture
-async def exchange() -> AsyncIterator[Exchange]:
-    async with Wire() as wire:
-        yield Exchange(wire=wire)
-
-
 def acme(url: str) -> Acme:
     return Acme.model_validate({"name": "acme", "base_url": url, "timeout": 0.4})
 
@@ -92,7 +79,7 @@ async def test_an_answer_is_handed_back_and_the_address_is_quoted(exchange: Exch
         (403, Misconfigured, Misconfigured),
         (404, Rejected, ProviderNotFound),
         (408, OutcomeUnknown, TimedOut),
-        (409, Rejected, Rejected),
+        (409, AlreadyExists, Rejected),
         (422, Rejected, Rejected),
         (429, Throttled, Throttled),
         (500, OutcomeUnknown, Faulty),
@@ -111,6 +98,16 @@ async def test_each_status_has_one_meaning(
     error = await failure(exchange, provider, provider.look(), "get")
     assert type(error) is on_read
     assert error.complaint.http_status == status
+
+
+async def test_a_conflict_names_an_invoice_that_is_there_only_where_one_was_to_be_created(
+    exchange: Exchange, peer: Peer
+) -> None:
+    provider = acme(peer.url)
+    peer.answers(409)
+    assert type(await failure(exchange, provider, provider.write(), "cancel")) is Rejected
+    peer.answers(409)
+    assert type(await failure(exchange, provider, provider.look(), "create")) is AlreadyExists
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'{"id"', b"\xff", b'{"id": 5}', b"[" * 100_000])

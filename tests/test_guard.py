@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from app.main import accounts
+from app.configured import accounts
 from app.service.destinations import ODD, PRIVATE, Destinations
 from app.settings import Settings, SettingsError, load
 from app.wire import Wire
-from tests.doors import is_problem
+from tests.callers import is_problem
 from tests.receiver import receiving
 from tests.wire_peer import Found, Names
 from tests.world import World, open_world
@@ -321,3 +321,10 @@ def test_a_host_that_nobody_could_return_to_stops_the_start(tmp_path: Path, host
     with pytest.raises(SettingsError) as stopped:
         load(tmp_path / ".env", tmp_path / "secrets")
     assert stopped.value.faults == ["GATEHOUSE_REDIRECT_HOSTS must be hosts such as example.org or example.org:8443"]
+
+
+def test_all_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("GATEHOUSE_RATE_LIMTI=5\nGATEHOUSE_SETTLE=-1\n")
+    with pytest.raises(SettingsError) as stopped:
+        load(tmp_path / ".env", tmp_path / "secrets")
+    assert [fault.partition(" ")[0] for fault in stopped.value.faults] == ["GATEHOUSE_RATE_LIMTI", "GATEHOUSE_SETTLE"]

@@ -19,12 +19,13 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.api.admission import AT_WORK, SEAT, Admission, Seat
 from app.api.bodies import read
+from app.configured import sandbox_keys
 from app.domain.errors import Malformed, Overloaded
-from app.main import create_app, sandbox_keys
+from app.main import create_app
 from app.server import Patient, configured
 from app.settings import SANDBOX_KEY, Settings
 from app.simulator import credentials
-from tests.doors import bearer, is_problem, world_of_roles
+from tests.callers import bearer, is_problem, world_of_roles
 from tests.world import ORDERS, SECRET_KEY, SERVICE, World
 
 pytestmark = pytest.mark.anyio

@@ -91,6 +91,13 @@ def test_a_mismatch_is_not_forgotten_by_an_answer_without_an_amount() -> None:
     assert (right.status, right.mismatched) == (Status.PENDING, False)
 
 
+@pytest.mark.parametrize("status", Status)
+def test_what_has_neither_ended_nor_another_amount_may_be_changed(status: Status) -> None:
+    assert at(status).ended is (at(status).finished or at(status).paid)
+    assert at(status).changeable is not at(status).ended
+    assert not replace(at(status), mismatched=True).changeable
+
+
 def test_another_amount_after_the_end_is_an_echo() -> None:
     wrong = says(Status.PENDING, amount=Money.parse("11", "EUR"))
     assert at(Status.COMPLETED).learn(wrong, LATER).facts == ()

@@ -13,13 +13,13 @@ from limits.aio.storage import MemoryStorage
 from limits.errors import StorageError
 from pydantic import SecretStr, ValidationError
 
-from app.api.limits import headers_of
-from app.api.meters import Shared
 from app.api.peers import Peers
-from app.main import limits_of
-from app.service.buckets import Buckets, Policy
+from app.api.rate_limiter import Shared
+from app.api.rate_limits import headers_of
+from app.configured import limits_of
+from app.service.buckets import Policy, TokenBuckets
 from app.settings import Settings, SettingsError
-from tests.doors import SECRETS, bearer, is_problem
+from tests.callers import SECRETS, bearer, is_problem
 from tests.test_notifications import sellapp_letter
 from tests.world import SERVICE, World, open_world
 
@@ -42,14 +42,14 @@ class Ticks:
         return self.now
 
 
-def buckets(most: int = 10_000) -> tuple[Buckets, Ticks]:
+def buckets(most: int = 10_000) -> tuple[TokenBuckets, Ticks]:
     ticks = Ticks()
-    return Buckets(FIVE, ticks, most), ticks
+    return TokenBuckets(FIVE, ticks, most), ticks
 
 
 def test_a_burst_is_let_in_and_no_more() -> None:
     bucket, _ = buckets()
-    told = [bucket.taken("shop") for _ in range(12)]
+    told = [bucket.hit("shop") for _ in range(12)]
     assert [one.left for one in told] == [9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0, 0]
     assert [one.wait > 0 for one in told] == [False] * 10 + [True] * 2
     assert told[-1].wait == pytest.approx(0.2)
@@ -58,10 +58,10 @@ def test_a_burst_is_let_in_and_no_more() -> None:
 def test_what_is_refused_takes_nothing() -> None:
     bucket, ticks = buckets()
     for _ in range(50):
-        bucket.taken("shop")
+        bucket.hit("shop")
     ticks.now += 0.2
-    assert bucket.taken("shop").wait == 0
-    assert bucket.taken("shop").wait > 0
+    assert bucket.hit("shop").wait == 0
+    assert bucket.hit("shop").wait > 0
 
 
 def test_in_the_long_run_as_many_are_let_in_as_was_said() -> None:
@@ -69,56 +69,56 @@ def test_in_the_long_run_as_many_are_let_in_as_was_said() -> None:
     let_in = 0
     for _ in range(100 * 100):  # a hundred seconds
         ticks.now += 0.01
-        let_in += bucket.taken("shop").wait == 0
+        let_in += bucket.hit("shop").wait == 0
     assert let_in == 5 * 100 + 10 - 1
 
 
 def test_names_are_counted_apart() -> None:
     bucket, _ = buckets()
     for _ in range(11):
-        bucket.taken("shop")
-    assert bucket.taken("other").wait == 0
+        bucket.hit("shop")
+    assert bucket.hit("other").wait == 0
 
 
-def test_a_look_takes_nothing() -> None:
+def test_a_peek_takes_nothing() -> None:
     bucket, _ = buckets()
-    assert [bucket.look("shop").left for _ in range(3)] == [10, 10, 10]
+    assert [bucket.peek("shop").left for _ in range(3)] == [10, 10, 10]
 
 
 def test_names_are_forgotten_when_their_bucket_is_full_again() -> None:
     bucket, ticks = buckets()
     for number in range(100):
-        bucket.taken(str(number))
+        bucket.hit(str(number))
     ticks.now += 0.3
-    bucket.taken("shop")
+    bucket.hit("shop")
     assert list(bucket.full_at) == ["shop"]
 
 
 def test_however_many_names_come_few_are_remembered() -> None:
     bucket, _ = buckets(most=100)
     for number in range(1000):
-        bucket.taken(str(number))
+        bucket.hit(str(number))
     assert list(bucket.full_at) == [str(number) for number in range(900, 1000)]
 
 
 def test_headers_are_as_the_draft_has_them() -> None:
     bucket, _ = buckets()
-    assert headers_of(bucket.taken("shop")) == [
+    assert headers_of(bucket.hit("shop")) == [
         (b"ratelimit", b'"key";r=9;t=1'),
         (b"ratelimit-policy", b'"key";q=10;w=2'),
     ]
 
 
 def test_counting_costs_next_to_nothing() -> None:
-    bucket = Buckets(Policy("key", per_second=1_000_000, burst=2_000_000))
+    bucket = TokenBuckets(Policy("key", per_second=1_000_000, burst=2_000_000))
     fastest = min(seconds_of(bucket, 1000) for _ in range(20))
     assert fastest / 1000 < 5e-6
 
 
-def seconds_of(bucket: Buckets, times: int) -> float:
+def seconds_of(bucket: TokenBuckets, times: int) -> float:
     began = perf_counter()
     for _ in range(times):
-        bucket.taken("shop")
+        bucket.hit("shop")
     return perf_counter() - began
 
 

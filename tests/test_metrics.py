@@ -26,8 +26,7 @@ from app.exchange import Exchange
 from app.observe import Figures, Observed
 from app.provider import Provider
 from app.providers import build
-from app.wire import Wire
-from tests.peer import Peer, open_peer
+from tests.peer import Peer
 from tests.receiver import receiving
 from tests.world import ORDERS, World, open_world
 
@@ -198,18 +197,6 @@ async def test_a_call_that_finds_no_place_has_waited_too(hasty: World) -> None:
 
 
 # Drift
-
-
-@pytest.fixture
-async def peer() -> AsyncIterator[Peer]:
-    async with open_peer() as peer:
-        yield peer
-
-
-@pytest.fixture
-async def exchange() -> AsyncIterator[Exchange]:
-    async with Wire() as wire:
-        yield Exchange(wire=wire)
 
 
 def at(url: str) -> Provider:

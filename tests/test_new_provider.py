@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from app.cli import app as command
 from app.scaffold import NotWritten, write
-from tests.terminal import served
+from tests.terminal import open_terminal
 
 ROOT = Path(__file__).parent.parent
 CHECKED = ("tests/test_cases.py", "tests/test_registry.py", "tests/test_house.py", "tests/test_simulators.py")
@@ -39,8 +39,10 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def written(checkout: Path) -> list[str]:
-    done = run(checkout, "-c", "from app.cli import main; main()", "new-provider", "acme")
-    assert done.returncode == 0, done.stderr
+    with pytest.MonkeyPatch.context() as here:
+        here.chdir(checkout)
+        done = CliRunner().invoke(command, ["new-provider", "acme"])
+    assert done.exit_code == 0, done.stderr
     return done.stdout.split()
 
 
@@ -80,7 +82,7 @@ def test_it_is_written_as_the_rest_is(checkout: Path, written: list[str], comman
 
 
 def test_an_invoice_of_it_is_paid_in_the_sandbox(checkout: Path, written: list[str], tmp_path: Path) -> None:
-    with served(tmp_path, PYTHONPATH=str(checkout), PYTHONDONTWRITEBYTECODE="1") as terminal:
+    with open_terminal(tmp_path, PYTHONPATH=str(checkout), PYTHONDONTWRITEBYTECODE="1") as terminal:
         created = terminal.json("invoices", "create", "--provider", "acme", "--amount", "5.00", "--currency", "EUR")
         assert created["status"] == "pending"
         assert terminal.run("invoices", "checkout", str(created["id"])).stdout.startswith("http")

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.doors import is_problem
+from tests.callers import is_problem
 from tests.world import ORDERS, SERVICE, World, open_world
 
 pytestmark = pytest.mark.anyio

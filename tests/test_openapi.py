@@ -21,8 +21,8 @@ from app.api.openapi import document
 from app.api.problems import kinds as problem_kinds
 from app.api.schemas import ListQuery, OneQuery
 from app.providers import kinds
+from tests.callers import bare, behind_doors, knocking
 from tests.contract.breaking import breaks
-from tests.doors import bare, behind_doors, knocking
 from tests.world import ORDERS
 
 pytestmark = pytest.mark.anyio

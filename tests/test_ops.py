@@ -21,8 +21,11 @@ from structlog.testing import capture_logs
 from app import ops
 from app.api.problems import status_of
 from app.ops.sparklines import HEIGHT, Sparklines
+from app.service.cursors import feed_cursor
+from app.service.keys import Caller, Keys, Role
+from app.service.signing import Signer
 from app.settings import SANDBOX_KEY as ADMIN
-from tests.doors import SECRETS, knocking, world_of_roles
+from tests.callers import SECRETS, knocking, world_of_roles
 from tests.receiver import SECRET, receiving
 from tests.world import SECRET_KEY, SERVICE, SHOPPER, World, open_world
 
@@ -186,11 +189,16 @@ async def test_no_other_key_is_let_in_and_nobody_learns_why(tmp_path: Path) -> N
 def sessions(**changed: Any) -> ops.Sessions:
     """At the same moment, whenever they are made."""
     known = ops.Sessions(
-        operators=[ops.Operator(name="ada", secret=SecretStr(ADMIN))],
-        secret=SecretStr(SECRET_KEY),
+        keys=keys_of(ada=ADMIN),
+        signer=Signer(secret=SecretStr(SECRET_KEY)),
         clock=lambda: datetime(2026, 11, 25, tzinfo=UTC),
     )
     return replace(known, **changed)
+
+
+def keys_of(**secrets: str) -> Keys:
+    """Of operators, by their names."""
+    return Keys((SecretStr(secret), Caller(name=name, role=Role.ADMIN)) for name, secret in secrets.items())
 
 
 def bare(known: ops.Sessions, *, secure: bool = False) -> Starlette:
@@ -216,30 +224,32 @@ def test_a_session_is_found_again() -> None:
     assert begun(sessions()) != begun(sessions())
 
 
-NEW = SecretStr("another-key-of-the-same-name")
+NEW = "another-key-of-the-same-name"
 LATER = {"clock": lambda: datetime(2026, 11, 25, tzinfo=UTC) + timedelta(hours=12)}
 
 
 @pytest.mark.parametrize(
     "changed",
     [
-        {"operators": []},
-        {"operators": [ops.Operator(name="ada", secret=NEW)]},
-        {"operators": [ops.Operator(name="bob", secret=SecretStr(ADMIN))]},
-        {"secret": SecretStr("another-secret-that-signs-from-now-on")},
+        {"keys": Keys()},
+        {"keys": keys_of(ada=NEW)},
+        {"keys": keys_of(bob=ADMIN)},
+        {"keys": Keys([(SecretStr(ADMIN), Caller(name="ada", role=Role.WRITE))])},
+        {"signer": Signer(secret=SecretStr("another-secret-that-signs-from-now-on"))},
         LATER,
     ],
-    ids=["its key removed", "its key changed", "another's key", "another secret", "twelve hours later"],
+    ids=["its key removed", "its key changed", "another's key", "its role", "another secret", "twelve hours later"],
 )
 def test_a_session_ends_with(changed: dict[str, Any]) -> None:
     assert sessions(**changed).find(begun(sessions())) is None
 
 
 def test_a_session_survives_the_rotation_of_the_secret_and_of_another_key_of_its_name() -> None:
-    rotated = sessions(secret=SecretStr("the-next-secret-of-this-service-ok"), earlier=SecretStr(SECRET_KEY))
-    assert rotated.find(begun(sessions()))
-    both = [ops.Operator(name="ada", secret=NEW), ops.Operator(name="ada", secret=SecretStr(ADMIN))]
-    assert sessions(operators=both).find(begun(sessions()))
+    signer = Signer(secret=SecretStr("the-next-secret-of-this-service-ok"), earlier=SecretStr(SECRET_KEY))
+    assert sessions(signer=signer).find(begun(sessions()))
+    ada = Caller(name="ada", role=Role.ADMIN)
+    both = Keys((SecretStr(secret), ada) for secret in (NEW, ADMIN))
+    assert sessions(keys=both).find(begun(sessions()))
 
 
 def forgeries() -> list[str]:
@@ -519,7 +529,14 @@ async def test_every_invoice_is_on_one_page_and_on_one_only(world: World, operat
 
 
 async def test_what_cannot_be_looked_for_is_refused(operator: httpx.AsyncClient) -> None:
-    for query in ("status=nonsense", "before=1", "before=1.inv_x", "q=a%00b", f"q={'a' * 255}", "provider=%00"):
+    for query in (
+        "status=nonsense",
+        "before=1",
+        f"before={feed_cursor(1)}",
+        "q=a%00b",
+        f"q={'a' * 255}",
+        "provider=%00",
+    ):
         is_refused(await operator.get(f"/ops/invoices?{query}"), 422, "is nothing that can be looked for")
 
 
@@ -604,6 +621,19 @@ async def test_an_invoice_is_canceled_where_its_provider_can(world: World, opera
     await is_audited(world, invoice["id"], "asked to cancel", "maintenance there")
     assert 'id="cancel"' not in await seen(operator, path)
     is_refused(await act(operator, f"{path}/cancel", **WHY), 409, "The invoice is finished")
+
+
+async def test_what_is_in_doubt_may_be_canceled_and_another_amount_may_not(
+    world: World, operator: httpx.AsyncClient
+) -> None:
+    assert 'id="cancel"' in await seen(operator, f"/ops/invoices/{await doubtful(world)}")
+    await world.arm("sellapp", "create", "wrong_amount")
+    await world.arm("sellapp", "cancel", "status:400")
+    wrong = (await world.create("sellapp", amount="19.99", currency="USD")).json()["invoice_id"]
+    page = await seen(operator, f"/ops/invoices/{wrong}")
+    assert "another amount" in page
+    assert 'id="cancel"' not in page
+    is_refused(await act(operator, f"/ops/invoices/{wrong}/cancel", **WHY), 502, "another amount")
 
 
 async def test_where_its_provider_cannot_cancel_nobody_can(world: World, operator: httpx.AsyncClient) -> None:

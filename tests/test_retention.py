@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Table, func, select, text
 from structlog.testing import capture_logs
 
 from app.domain.errors import Overloaded
+from app.domain.milliseconds import to_milliseconds
 from app.domain.trace import Step
 from app.main import working
 from app.service.retention import Retention
@@ -20,12 +21,11 @@ from app.storage.engine import open_engine
 from app.storage.inbox import Inbox
 from app.storage.journal import Journal
 from app.storage.outbox import Outbox
-from app.storage.retention import FORGOTTEN_AT_ONCE, Archive
+from app.storage.retention import FORGOTTEN_AT_ONCE, Purge
 from app.storage.store import Store
-from app.storage.tables import EPOCH, MILLISECOND, deliveries, events, inbox, invoices, receivers
+from app.storage.tables import deliveries, events, inbox, invoices, receivers
 from app.storage.tables import steps as traces
 from app.worker import AFTER_FAILURE_SECONDS, FORGET_EVERY_SECONDS, forever
-from tests import stores
 from tests.receiver import SECRET, receiving
 from tests.test_store import NOW, SECOND, steps
 from tests.test_store_inbox import a_notice, received
@@ -34,9 +34,6 @@ from tests.world import World, open_world
 
 pytestmark = pytest.mark.anyio
 
-memory, sqlite_at_head, postgres = stores.memory, stores.sqlite_at_head, stores.postgres
-sqlite_file, sqlite_url, postgresql_url = stores.sqlite_file, stores.sqlite_url, stores.postgresql_url
-store_url, store, sqlite_store = stores.store_url, stores.store, stores.sqlite_store
 
 DAY = timedelta(days=1)
 LATER = NOW + 100 * DAY
@@ -54,13 +51,13 @@ def a_step(at: datetime = NOW) -> Step:
 
 
 def retention(store: Store, now: datetime, days: int = 90) -> Retention:
-    return Retention(archive=Archive(store.engine), clock=lambda: now, kept_for=days * DAY)
+    return Retention(purge=Purge(store.engine), clock=lambda: now, kept_for=days * DAY)
 
 
 async def test_old_steps_are_forgotten_and_young_ones_are_not(store: Store) -> None:
     journal = Journal(store.engine)
     await journal.add([a_step(), a_step(NOW + SECOND), a_step(NOW + 10 * DAY)])
-    assert await Archive(store.engine).forget(NOW + SECOND) == [1, 0, 0, 0]
+    assert await Purge(store.engine).forget(NOW + SECOND) == [1, 0, 0, 0]
     assert not await retention(store, NOW + 91 * DAY).forget()
     assert [step.at - NOW > 9 * DAY for step in await journal.of_invoice("inv_1")] == [True]
 
@@ -71,7 +68,7 @@ async def test_what_was_told_is_forgotten_once_it_is_settled(store: Store) -> No
     )
     for notice in (settled, young):
         await Inbox(store.engine).close(notice, None, NOW)
-    assert await Archive(store.engine).forget(LATER) == [0, 1, 0, 0]
+    assert await Purge(store.engine).forget(LATER) == [0, 1, 0, 0]
     assert await counted(store, inbox) == 2
     [waits] = await Inbox(store.engine).claim(LATER, LATER + SECOND, 9)
     assert waits.digest == unsettled.digest
@@ -88,7 +85,7 @@ async def test_deliveries_that_have_ended_are_forgotten_and_their_events_stay(st
     await outbox.record(failed, an_attempt(status=410), "failed", None)
     [tried] = await claimed(outbox, receiver="https://third.example")
     await refused(outbox, tried)
-    assert await Archive(store.engine).forget(LATER) == [0, 0, 1, 1]
+    assert await Purge(store.engine).forget(LATER) == [0, 0, 1, 1]
     assert [one.state for one in await outbox.page(9)] == ["pending"]
     assert [len(one.attempts) for one in await outbox.of_invoice(waiting.id)] == [1]
     assert [await counted(store, table) for table in (events, invoices, receivers)] == [3, 3, 3]
@@ -100,7 +97,7 @@ async def test_what_is_delivered_again_is_not_forgotten(store: Store) -> None:
     [delivery] = await claimed(outbox)
     await taken(outbox, delivery)
     await outbox.redeliver(delivery.id, LATER)
-    assert await Archive(store.engine).forget(LATER) == [0, 0, 0, 0]
+    assert await Purge(store.engine).forget(LATER) == [0, 0, 0, 0]
     assert await outbox.page(9)
 
 
@@ -117,7 +114,7 @@ async def test_it_is_forgotten_in_small_steps_until_nothing_is_left(store: Store
 
 async def test_several_who_forget_at_once_do_not_get_in_each_others_way(store: Store) -> None:
     await Journal(store.engine).add([a_step() for _ in range(FORGOTTEN_AT_ONCE)])
-    counts = await asyncio.gather(*(Archive(store.engine).forget(LATER) for _ in range(4)))
+    counts = await asyncio.gather(*(Purge(store.engine).forget(LATER) for _ in range(4)))
     assert sum(map(sum, counts)) == FORGOTTEN_AT_ONCE
     assert await counted(store, traces) == 0
 
@@ -130,8 +127,8 @@ async def test_what_has_just_become_due_again_elsewhere_is_passed_over(postgresq
         await taken(outbox, delivery)
         async with other.transaction():
             await other.execute("UPDATE deliveries SET state = 'pending', due_at = 0")
-            assert await Archive(engine).forget(LATER) == [0, 0, 0, 0]
-        assert await Archive(engine).forget(LATER) == [0, 0, 0, 0]
+            assert await Purge(engine).forget(LATER) == [0, 0, 0, 0]
+        assert await Purge(engine).forget(LATER) == [0, 0, 0, 0]
         assert [one.state for one in await outbox.page(9)] == ["pending"]
 
 
@@ -155,14 +152,14 @@ INSERT INTO deliveries (id, event_id, invoice_id, url, receiver, state, attempts
   SELECT 'd' || n, 'e', 'i', 'u', 'r', CASE n % 2 WHEN 0 THEN 'pending' ELSE 'delivered' END, '[]', 0,
   CASE n % 2 WHEN 0 THEN 0 ELSE :young END FROM n
 """
-YOUNG = (LATER - EPOCH) // MILLISECOND
+YOUNG = to_milliseconds(LATER)
 NUMBERS = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 4000) "
 
 
 async def test_it_costs_the_same_however_much_is_kept(sqlite_store: Store) -> None:
     async def forget() -> None:
         await Journal(sqlite_store.engine).add([a_step()])
-        assert sum(await Archive(sqlite_store.engine).forget(NOW + SECOND)) == 1
+        assert sum(await Purge(sqlite_store.engine).forget(NOW + SECOND)) == 1
 
     def fill(connection: Connection) -> None:
         for statement in FILL.split(";"):

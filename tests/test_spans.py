@@ -29,9 +29,9 @@ from structlog.testing import capture_logs
 from app.observe import Observed, Spanned, asked, tracer_of
 from app.observe.tracing import wanted
 from tests.crash import open_crash
-from tests.processes import free_port, log_of, spawn, up
+from tests.processes import caller, served, spawn
 from tests.serving import serving
-from tests.world import SHOPPER, World, open_world
+from tests.world import SHOPPER, World, open_world, played
 
 pytestmark = pytest.mark.anyio
 
@@ -349,28 +349,17 @@ async def collector() -> AsyncIterator[Collector]:
             yield collector
 
 
-async def served(folder: Path, environment: dict[str, str]) -> str:
+def said_when_served(folder: Path, **environment: str) -> str:
     """What a service, as it is run, says while it is asked for an invoice and until it has ended."""
-    service, log = free_port(), log_of(folder, "serve")
-    words = ("serve", "--port", str(service), "--sandbox-port", str(free_port()))
-    process = await spawn(*words, cwd=folder, environment={"GATEHOUSE_DRAIN": "0,5", **environment})
-    try:
-        key = {"Authorization": "Bearer sandbox-admin-key"}
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{service}", headers=key) as http:
-            await up(http, "/readyz", process, log)
-            order = {"provider": "turinpay", "amount": "23.00", "currency": "EUR"}
-            assert (await http.post("/v1/invoices", json=order, headers=CALLER)).status_code == 201
-        process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(process.wait(), 15) == 0
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return log.read_text()
+    with served(folder, **environment) as it:
+        headers = {"Authorization": "Bearer sandbox-admin-key", **CALLER}
+        order = {"provider": "turinpay", "amount": "23.00", "currency": "EUR"}
+        assert httpx.post(f"{it.url}/v1/invoices", json=order, headers=headers).status_code == 201
+    return it.log.read_text()
 
 
 async def test_a_service_as_it_is_run_sends_its_spans_before_it_ends(tmp_path: Path, collector: Collector) -> None:
-    said = await served(tmp_path, {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url})
+    said = await asyncio.to_thread(said_when_served, tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url)
     assert collector.services == {"gatehouse"}
     server, client = collector.spans["POST /v1/invoices"], collector.spans["turinpay create"]
     assert (server.trace_id.hex(), server.parent_span_id.hex()) == (TRACE, THEIR_SPAN)
@@ -379,7 +368,8 @@ async def test_a_service_as_it_is_run_sends_its_spans_before_it_ends(tmp_path: P
 
 
 async def test_a_worker_as_it_is_run_sends_spans_too(tmp_path: Path, collector: Collector) -> None:
-    async with open_crash(tmp_path, f"sqlite:///{tmp_path}/gatehouse.db") as crash, crash.client(crash.service) as http:
+    url = f"sqlite:///{tmp_path}/gatehouse.db"
+    async with played() as sandbox, open_crash(tmp_path, url, sandbox) as crash, caller(crash.service) as http:
         crash.environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
         crash.environment |= {"GATEHOUSE_WORKER": "off", "GATEHOUSE_DRAIN": "0,5"}
         await crash.start(http)
@@ -407,8 +397,8 @@ def test_each_of_several_processes_sends_spans_too() -> None:
     assert "Spanned" in run(code, environment)
 
 
-async def test_a_service_that_names_no_collector_loads_nothing_that_could_send(tmp_path: Path) -> None:
-    said = await served(tmp_path, {"PYTHONPROFILEIMPORTTIME": "1"})
+def test_a_service_that_names_no_collector_loads_nothing_that_could_send(tmp_path: Path) -> None:
+    said = said_when_served(tmp_path, PYTHONPROFILEIMPORTTIME="1")
     assert "| " in said
     assert "opentelemetry.trace" in said, "the API is a part of FastAPI"
     assert "opentelemetry.sdk" not in said

@@ -29,18 +29,12 @@ from app.storage.pages import Query
 from app.storage.postgres import TRIES
 from app.storage.rows import ReferenceTaken
 from app.storage.sqlite import MOST_WAITING, Sqlite
-from app.storage.store import Store, migrate
+from app.storage.store import Store, prepare
 from app.storage.tables import metadata
-from tests import stores
-from tests.stores import Server
+from tests.stores import Server, few_at_once
 
 pytestmark = pytest.mark.anyio
 
-memory, sqlite_at_head, postgres = stores.memory, stores.sqlite_at_head, stores.postgres
-sqlite_file, sqlite_url, postgresql_url = stores.sqlite_file, stores.sqlite_url, stores.postgresql_url
-empty_sqlite_url, empty_postgresql_url = stores.empty_sqlite_url, stores.empty_postgresql_url
-store_url, empty_url, store = stores.store_url, stores.empty_url, stores.store
-sqlite_store, postgresql_store = stores.sqlite_store, stores.postgresql_store
 
 NOW = datetime(2026, 11, 25, 8, 0, 0, 123_456, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -252,8 +246,8 @@ async def test_forty_who_say_the_same_at_once_make_one_event(store: Store) -> No
 
 async def test_no_increment_is_lost(store: Store) -> None:
     invoices = await stored(store, a_pending(), a_pending(), a_pending())
-    await asyncio.gather(
-        *(store.change(one.id, lambda old: told(old, version=old.version + 1)) for _ in range(20) for one in invoices)
+    await few_at_once(
+        store.change(one.id, lambda old: told(old, version=old.version + 1)) for _ in range(20) for one in invoices
     )
     for invoice in invoices:
         assert replace(invoice, version=21) == await store.invoice(invoice.id)
@@ -592,7 +586,7 @@ async def test_nothing_is_both_recorded_and_adopted(store: Store) -> None:
             await adopt(store, *listed)
 
     listed: list[Snapshot] = []
-    await asyncio.gather(*(create() for _ in range(40)), listing(), listing())
+    await asyncio.gather(few_at_once(create() for _ in range(40)), listing(), listing())
     assert len(await ids(store)) == len(listed) == 40
     assert not any(invoice.adopted for invoice in await store.page(Query(limit=100), NOW))
 
@@ -668,8 +662,8 @@ async def test_many_who_migrate_at_once_migrate_once(empty_url: str) -> None:
 
 
 async def test_many_processes_that_migrate_at_once_migrate_once(empty_postgresql_url: str) -> None:
-    await asyncio.gather(*(migrate(empty_postgresql_url) for _ in range(4)))
-    await migrate(empty_postgresql_url)
+    await asyncio.gather(*(prepare(empty_postgresql_url) for _ in range(4)))
+    await prepare(empty_postgresql_url)
     async with open_engine(empty_postgresql_url) as engine:
         assert await Store(engine).is_current()
 
@@ -713,9 +707,19 @@ async def write(store: Store, statement: str) -> None:
 
 
 async def test_a_reader_cannot_write(sqlite_store: Store) -> None:
-    with pytest.raises(Overloaded) as refused:
-        await sqlite_store.engine.read(lambda connection: connection.execute(text("DELETE FROM invoices")).rowcount)
-    assert "readonly" in str(refused.value.__cause__)
+    for carry in (sqlite_store.engine.read, sqlite_store.engine.look):
+        with pytest.raises(Overloaded) as refused:
+            await carry(lambda connection: connection.execute(text("DELETE FROM invoices")).rowcount)
+        assert "readonly" in str(refused.value.__cause__)
+
+
+async def test_what_was_committed_last_is_seen_at_once(store: Store) -> None:
+    await store.reserve(invoice := an_invoice())
+    for asks in range(1, 20):
+        await store.change(invoice.id, lambda found: (replace(found, asks=found.asks + 1), ()))
+        seen = await store.invoice(invoice.id)
+        assert seen is not None
+        assert seen.asks == asks
 
 
 async def test_who_is_cancelled_harms_nobody(store: Store) -> None:
@@ -837,8 +841,8 @@ async def test_a_second_engine_on_the_same_file_is_refused(sqlite_url: str) -> N
 
 async def test_a_second_process_on_the_same_file_is_refused(sqlite_url: str) -> None:
     program = (
-        "import asyncio, sys\nfrom app.storage.engine import StoreInUse\nfrom app.storage.store import migrate\n"
-        f"try: asyncio.run(migrate({sqlite_url!r}))\nexcept StoreInUse as error: sys.exit(str(error))"
+        "import asyncio, sys\nfrom app.storage.engine import StoreInUse\nfrom app.storage.store import prepare\n"
+        f"try: asyncio.run(prepare({sqlite_url!r}))\nexcept StoreInUse as error: sys.exit(str(error))"
     )
     async with open_engine(sqlite_url):
         refused = await asyncio.to_thread(python, program)
@@ -872,7 +876,7 @@ def test_a_file_that_is_no_database_is_refused(sqlite_url: str, sqlite_file: Pat
     sqlite_file.write_text("Dear diary, " * 1000)
     for _ in range(2):
         with pytest.raises(StoreUnusable, match="not a database"):
-            asyncio.run(migrate(sqlite_url))
+            asyncio.run(prepare(sqlite_url))
 
 
 # PostgreSQL that is not well
@@ -911,7 +915,7 @@ async def test_a_store_closes_though_its_server_is_frozen(postgres: Server, post
 
 
 async def test_a_server_that_was_down_is_used_again(postgres: Server, postgresql_store: Store) -> None:
-    await asyncio.gather(*(postgresql_store.reserve(an_invoice()) for _ in range(30)))
+    await few_at_once(postgresql_store.reserve(an_invoice()) for _ in range(30))
     with postgres.down():
         answers, seconds = await outcomes(postgresql_store.ping(), postgresql_store.reserve(an_invoice()))
         assert (answers, seconds < 2) == ([Overloaded] * 2, True)
@@ -920,7 +924,7 @@ async def test_a_server_that_was_down_is_used_again(postgres: Server, postgresql
 
 
 async def test_a_restart_between_two_calls_is_not_noticed(postgres: Server, postgresql_store: Store) -> None:
-    await asyncio.gather(*(postgresql_store.reserve(an_invoice()) for _ in range(30)))
+    await few_at_once(postgresql_store.reserve(an_invoice()) for _ in range(30))
     with postgres.down():
         pass
     answers, _ = await outcomes(
@@ -938,7 +942,7 @@ async def test_a_server_need_not_be_up_yet(postgres: Server, empty_postgresql_ur
 
 @pytest.mark.parametrize("prefix", ["postgresql", "postgres", "postgresql+asyncpg"])
 async def test_each_spelling_of_the_address_is_understood(postgresql_url: str, prefix: str) -> None:
-    await migrate(postgresql_url.replace("postgresql", prefix, 1) + "&sslmode=disable")
+    await prepare(postgresql_url.replace("postgresql", prefix, 1) + "&sslmode=disable")
 
 
 async def test_what_takes_too_long_is_overload(postgresql_store: Store, postgresql_url: str) -> None:

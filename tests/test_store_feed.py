@@ -18,16 +18,9 @@ from app.storage import migrations
 from app.storage.engine import open_engine
 from app.storage.feed import TOGETHER, EventLog
 from app.storage.store import Store
-from tests import stores
 from tests.test_store import a_pending, an_event, not_yet_committed, steps, stored
 
 pytestmark = pytest.mark.anyio
-
-memory, sqlite_at_head, postgres = stores.memory, stores.sqlite_at_head, stores.postgres
-sqlite_file, sqlite_url, postgresql_url = stores.sqlite_file, stores.sqlite_url, stores.postgresql_url
-empty_sqlite_url, empty_postgresql_url = stores.empty_sqlite_url, stores.empty_postgresql_url
-store_url, empty_url, store = stores.store_url, stores.empty_url, stores.store
-sqlite_store, postgresql_store = stores.sqlite_store, stores.postgresql_store
 
 
 async def happens(store: Store, invoice: Invoice, *types: str) -> list[str]:

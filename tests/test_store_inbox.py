@@ -11,26 +11,23 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from app.domain.delivery import Backlog, Notice
+from app.domain.delivery import Backlog
 from app.domain.invoice import Event, Invoice, Snapshot, Status
+from app.domain.notification import ReceivedNotification
 from app.storage.engine import open_engine
 from app.storage.feed import EventLog
 from app.storage.inbox import Inbox
 from app.storage.store import Store
-from tests import stores
 from tests.test_store import NOW, SECOND, a_pending, an_event, cut, found, learned, seen, steps, stored, told
 
 pytestmark = pytest.mark.anyio
 
-memory, sqlite_at_head, postgres = stores.memory, stores.sqlite_at_head, stores.postgres
-sqlite_file, sqlite_url, postgresql_url = stores.sqlite_file, stores.sqlite_url, stores.postgresql_url
-store_url, store, sqlite_store = stores.store_url, stores.store, stores.sqlite_store
 
 LEASE = timedelta(seconds=30)
 
 
-def a_notice(number: int = 1, **fields: Any) -> Notice:
-    return Notice(
+def a_notice(number: int = 1, **fields: Any) -> ReceivedNotification:
+    return ReceivedNotification(
         **{
             "provider": "acme",
             "digest": number.to_bytes(32, "big"),
@@ -42,7 +39,7 @@ def a_notice(number: int = 1, **fields: Any) -> Notice:
     )
 
 
-async def received(store: Store, *notices: Notice, until: datetime = NOW) -> list[Notice]:
+async def received(store: Store, *notices: ReceivedNotification, until: datetime = NOW) -> list[ReceivedNotification]:
     kept = [await Inbox(store.engine).receive(notice, until) for notice in notices]
     return [notice for notice in kept if notice is not None]
 

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.doors import bearer, is_problem, knocking, world_of_roles
+from tests.callers import bearer, is_problem, knocking, world_of_roles
 from tests.world import SHOPPER, World, open_world
 
 pytestmark = pytest.mark.anyio

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from app.api.admission import MOST_BYTES_OF_STRANGERS
 from app.api.bodies import MOST_BYTES
-from tests.doors import JSON, is_problem
+from tests.callers import JSON, is_problem
 from tests.test_notifications import address
 from tests.world import ORDERS, World, open_world
 

@@ -1,5 +1,6 @@
 """The service behind one client, the simulated providers on sockets, and a clock for tests to move."""
 
+import asyncio
 import socket
 import ssl
 import time
@@ -13,9 +14,11 @@ import httpx
 from fastapi import FastAPI
 from opentelemetry.trace import Tracer
 
-from app.main import create_app, sandbox_keys
+from app.configured import sandbox_keys
+from app.main import create_app
 from app.settings import SANDBOX_KEY, Settings
 from app.simulator import create_sandbox, credentials
+from tests.at_head import begin
 from tests.serving import serving
 
 SERVICE = "http://gatehouse.test"
@@ -36,7 +39,7 @@ ORDERS: dict[str, dict[str, Any]] = {
 
 
 @dataclass
-class Hands:
+class MovableClock:
     """A clock that tests can move forward; it ticks with the real one in between."""
 
     ahead: timedelta = field(default_factory=timedelta)
@@ -56,7 +59,7 @@ class World:
     http: httpx.AsyncClient
     sandbox: httpx.AsyncClient
     app: FastAPI
-    clock: Hands
+    clock: MovableClock
 
     async def create(self, provider: str, **fields: Any) -> httpx.Response:
         return await self.http.post("/v1/invoices", json={"provider": provider, **ORDERS[provider], **fields})
@@ -100,12 +103,13 @@ async def open_world(
     **settings: Any,
 ) -> AsyncIterator[World]:
     """`beside`: a replica that shares another's sandbox. `accounts` are other providers than the simulated ones."""
-    clock = Hands()
+    await asyncio.to_thread(begin, database_url)
+    clock = MovableClock()
     async with AsyncExitStack() as stack:
         door: list[FastAPI] = []
         inside = httpx.ASGITransport(lambda *asgi: door[0](*asgi), raise_app_exceptions=False)  # noqa: PLW0108  # it is empty yet
         knock = await stack.enter_async_context(httpx.AsyncClient(transport=inside, base_url=SERVICE))
-        url = str(beside.sandbox.base_url) if beside else await stack.enter_async_context(played(knock))
+        url = str(beside.sandbox.base_url) if beside else await stack.enter_async_context(played(http=knock))
         chosen = {"provider_timeout": 2, "worker": False, "secret_key": SECRET_KEY, **OPEN, **settings}
         given = Settings(_env_file=None, database_url=database_url, **chosen)
         app = create_app(
@@ -126,10 +130,10 @@ async def open_world(
 
 
 @asynccontextmanager
-async def played(knock: httpx.AsyncClient) -> AsyncIterator[str]:
-    """The address of a sandbox of our own."""
+async def played(notify: str = SERVICE, http: httpx.AsyncClient | None = None) -> AsyncIterator[str]:
+    """The address of a sandbox in this loop; `notify` is the service that it tells of payments."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        async with serving(create_sandbox(url, notify=SERVICE, http=knock), listener):
+        async with serving(create_sandbox(url, notify=notify, http=http), listener):
             yield url

@@ -9,10 +9,10 @@ from opentelemetry.trace import Tracer
 
 from app.api import advice, docs, events, health, invoices, metrics, notifications, pay, problems, providers
 from app.api.admission import Admission
-from app.api.keys import Keys
-from app.api.limits import Limited, Limits
 from app.api.openapi import DESCRIPTION, TAGS
+from app.api.rate_limits import Limited, Limits
 from app.observe import Figures, Observed, Spanned
+from app.service.keys import Keys
 
 ClientOf: TypeAlias = Callable[[str], str | None]
 

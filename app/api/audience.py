@@ -6,26 +6,25 @@ from typing import Any, TypeAlias
 import msgspec
 from fastapi import Request
 
-from app.api.deps import caller, services
-from app.api.keys import Role
+from app.api.context import caller, services
+from app.service.keys import Role
 
 Members: TypeAlias = Mapping[str, Any]
 
 PRIVATE = frozenset({"customer", "metadata", "callback_url"})
 
 
-def audience(request: Request) -> str:
-    """The word for what this caller sees."""
-    key = caller(request)
-    return "public" if key.invoice_id else "write" if key.may(Role.WRITE) else "read"
+def audience(request: Request) -> Role:
+    """The least role that sees as much as this caller does."""
+    return min(caller(request).role, Role.WRITE)
 
 
 def shown(request: Request, invoice: Members) -> Members:
     """An invoice's members as this caller may see them. The secret is made of the id, and never kept with an answer."""
     match audience(request):
-        case "public":
+        case Role.SHOPPER:
             return {name: value for name, value in invoice.items() if name not in PRIVATE}
-        case "write":
+        case Role.WRITE:
             addresses = services(request).addresses
             id = str(invoice["id"])
             return {**invoice, "pay_url": addresses.pay(id), "client_secret": addresses.client_secret(id)}

@@ -1,24 +1,24 @@
 """Routes of the event feed and of the log of deliveries."""
 
-import re
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
 from app.api.admission import leave
 from app.api.answers import answer
-from app.api.cursors import DELIVERY_ID, count, cursor, delivery_position, number
-from app.api.deps import Asks, Sends, services
-from app.api.invoices import InvoiceId, known
-from app.api.keys import Role
-from app.api.problems import BY_KEY, WITH_BODY, documented
-from app.api.repeats import by_key
+from app.api.context import services
+from app.api.deps import Asks, Sends
+from app.api.idempotency import idempotent
+from app.api.invoices import InvoiceId
+from app.api.problems import AUTHENTICATED, WITH_BODY, documented
 from app.api.schemas import DeliveriesQuery, EventsQuery, FeedQuery, Nothing
 from app.domain import errors
+from app.domain.delivery import DELIVERY_ID
 from app.domain.errors import NotFound
-from app.domain.invoice import ID
 from app.observe import note
+from app.service.cursors import feed_cursor, page_cursor, read_feed_cursor, read_page_cursor
 from app.service.feed import Page, Wanted
+from app.service.keys import Role
 from app.service.views import DeliveriesOut, DeliveryOut, EventOut, EventsOut, delivery_view, event_view
 
 router = APIRouter(prefix="/v1", tags=["events"])
@@ -29,10 +29,8 @@ ONE = Asks(Role.READ, Nothing)
 LOG = Asks(Role.READ, DeliveriesQuery)
 AGAIN = Sends(Role.WRITE, Nothing, optional=True)
 
-READ = (*BY_KEY, errors.Overloaded)
+READ = (*AUTHENTICATED, errors.Overloaded)
 SENT = (*READ, *WITH_BODY, errors.NotFound, errors.IdempotencyInProgress, errors.IdempotencyMismatch)
-
-EVENT_ID = re.compile(ID.pattern.replace("inv_", "evt_"), re.ASCII)
 
 EventId = Annotated[str, Path(examples=["evt_01jd7q8m3zf5k9w2x4y6a8b0c2"])]
 DeliveryId = Annotated[str, Path(examples=["dlv_01jd7q8m3zf5k9w2x4y6a8b0c2"])]
@@ -49,7 +47,7 @@ DeliveryId = Annotated[str, Path(examples=["dlv_01jd7q8m3zf5k9w2x4y6a8b0c2"])]
 async def list_events(request: Request, query: Annotated[FeedQuery, FEED.required]) -> Response:
     """In the order in which they were committed: whoever goes on from `next_cursor` skips none."""
     wanted = Wanted(
-        after=number(query.cursor) if query.cursor else 0,
+        after=read_feed_cursor(query.cursor) if query.cursor else 0,
         limit=query.limit,
         type=query.type,
         invoice_id=query.invoice_id,
@@ -68,10 +66,7 @@ async def list_events(request: Request, query: Annotated[FeedQuery, FEED.require
     openapi_extra=ONE.docs,
 )
 async def get_event(request: Request, id: EventId, _query: Annotated[Nothing, ONE.required]) -> Response:
-    event = await services(request).feed.log.one(id) if EVENT_ID.fullmatch(id) else None
-    if event is None:
-        raise NotFound("There is no such event.")
-    return answer(event_view(event))
+    return answer(event_view(await services(request).feed.event(id)))
 
 
 @router.get(
@@ -87,9 +82,9 @@ async def list_invoice_events(
 ) -> Response:
     """Oldest first."""
     offered = services(request)
-    invoice = await offered.invoices.records.stored(known(id))
+    invoice = await offered.invoices.stored(id)
     note(request.scope, provider=invoice.provider, invoice_id=id)
-    after = number(query.cursor) if query.cursor else 0
+    after = read_feed_cursor(query.cursor) if query.cursor else 0
     return told(await offered.feed.page(Wanted(after=after, limit=query.limit, invoice_id=id)))
 
 
@@ -103,18 +98,16 @@ async def list_invoice_events(
 )
 async def list_deliveries(request: Request, query: Annotated[DeliveriesQuery, LOG.required]) -> Response:
     """Newest first, each with its attempts."""
-    found = await services(request).deliveries.outbox.page(
-        query.limit + 1,
+    page = await services(request).deliveries.page(
+        query.limit,
         state=query.state,
         invoice_id=query.invoice_id,
-        after=delivery_position(query.cursor) if query.cursor else None,
+        after=read_page_cursor(query.cursor, DELIVERY_ID) if query.cursor else None,
     )
-    shown = found[: query.limit]
-    more = len(found) > query.limit
     view: DeliveriesOut = {
-        "data": [delivery_view(delivery) for delivery in shown],
-        "next_cursor": cursor(shown[-1]) if more else None,
-        "has_more": more,
+        "data": [delivery_view(delivery) for delivery in page.deliveries],
+        "next_cursor": page_cursor(page.deliveries[-1]) if page.more else None,
+        "has_more": page.more,
     }
     return answer(view)
 
@@ -138,13 +131,13 @@ async def redeliver(request: Request, id: DeliveryId, new: Annotated[Nothing, AG
         note(request.scope, invoice_id=delivery.invoice_id)
         return delivery_view(delivery)
 
-    return await by_key(request, id, new, again, status=202)
+    return await idempotent(request, id, new, again, status=202)
 
 
 def told(page: Page) -> Response:
     view: EventsOut = {
         "data": [event_view(event) for event in page.events],
-        "next_cursor": count(page.last),
+        "next_cursor": feed_cursor(page.last),
         "has_more": page.more,
     }
     return answer(view)

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 from typing_extensions import TypedDict
 
 from app.api.answers import answer
-from app.api.deps import services
+from app.api.context import services
 from app.api.problems import documented
 from app.domain.errors import Overloaded
 

@@ -9,18 +9,20 @@ from fastapi import APIRouter, Path, Request, Response
 from app.api.admission import leave
 from app.api.answers import ENCODER, answer
 from app.api.audience import audience, invoice_shown, shown, visit_shown
-from app.api.cursors import cursor, position
-from app.api.deps import Asks, Sends, caller, keyed, services
-from app.api.keys import Role
-from app.api.problems import BY_KEY, READING, SENDING, WITH_BODY, documented
+from app.api.context import caller, services
+from app.api.deps import Asks, Sends
+from app.api.idempotency import given, idempotent, keyed
+from app.api.problems import AUTHENTICATED, READING, SENDING, WITH_BODY, documented
 from app.api.queries import asked
-from app.api.repeats import by_key, given
 from app.api.schemas import CreateQuery, ListQuery, NewCheckout, NewInvoice, NewResolution, Nothing, OneQuery
 from app.domain import errors
-from app.domain.errors import Fault, NotFound
-from app.domain.invoice import ID, Invoice
+from app.domain.errors import Fault
+from app.domain.invoice import Invoice
 from app.observe import note
 from app.service.checkouts import Visit
+from app.service.cursors import page_cursor, read_page_cursor
+from app.service.invoices import known
+from app.service.keys import Role
 from app.service.services import Services
 from app.service.views import InvoiceOut, ListOut, PlanOut, TraceOut, VisitOut, invoice_view, plan_view
 from app.storage.idempotency import Kept
@@ -57,7 +59,7 @@ TRACE = Asks(Role.ADMIN, Nothing)
 CANCEL = Sends(Role.WRITE, Nothing, optional=True)
 
 CHANGING = (
-    *BY_KEY,
+    *AUTHENTICATED,
     *WITH_BODY,
     errors.Overloaded,
     errors.UnsupportedOperation,
@@ -75,7 +77,7 @@ OPEN_ONLY = (errors.NotFound, errors.InvoiceFinished, errors.AmountMismatch)
     responses={
         200: {"headers": {"ETag": {"description": "Weak, over its version", "schema": {"type": "string"}}}},
         304: {"description": "Nothing has changed since the answer with the tag in If-None-Match"},
-        **documented(*BY_KEY, errors.NotFound, errors.Overloaded, *READING),
+        **documented(*AUTHENTICATED, errors.NotFound, errors.Overloaded, *READING),
     },
     openapi_extra=ONE.docs,
 )
@@ -89,7 +91,7 @@ async def get_invoice(request: Request, id: InvoiceId, query: Annotated[OneQuery
         known(id), refresh=REFRESH[query.refresh], wait=query.wait, since=query.since
     )
     mention(request, reading.invoice)
-    tag = etag(reading.invoice, audience(request), query.include)
+    tag = etag(reading.invoice, audience(request).word, query.include)
     if tag in tags(request):
         return Response(status_code=304, headers={"ETag": tag})
     view = shown(request, invoice_view(reading.invoice, stale=reading.stale))
@@ -155,7 +157,7 @@ async def start_checkout(request: Request, id: InvoiceId, new: Annotated[NewChec
         mention(request, visit.invoice)
         return visit_view(visit)
 
-    return await by_key(request, known(id), new, start, show=visit_shown)
+    return await idempotent(request, known(id), new, start, show=visit_shown)
 
 
 @router.get(
@@ -163,7 +165,7 @@ async def start_checkout(request: Request, id: InvoiceId, new: Annotated[NewChec
     operation_id="listInvoices",
     summary="List every provider's invoices",
     response_model=ListOut,
-    responses=documented(*BY_KEY, errors.Overloaded),
+    responses=documented(*AUTHENTICATED, errors.Overloaded),
     openapi_extra=MANY.docs,
 )
 async def list_invoices(request: Request, query: Annotated[ListQuery, MANY.required]) -> Response:
@@ -171,7 +173,7 @@ async def list_invoices(request: Request, query: Annotated[ListQuery, MANY.requi
     page = await services(request).listing.page(wanted(query))
     view = {
         "data": [shown(request, invoice_view(invoice)) for invoice in page.invoices],
-        "next_cursor": cursor(page.invoices[-1]) if page.more else None,
+        "next_cursor": page_cursor(page.invoices[-1]) if page.more else None,
         "has_more": page.more,
         "partial": page.partial,
         "sources": page.sources,
@@ -194,7 +196,7 @@ async def cancel_invoice(request: Request, id: InvoiceId, new: Annotated[Nothing
         mention(request, invoice)
         return invoice_view(invoice)
 
-    return await by_key(request, known(id), new, cancel, show=invoice_shown)
+    return await idempotent(request, known(id), new, cancel, show=invoice_shown)
 
 
 @router.get(
@@ -202,13 +204,13 @@ async def cancel_invoice(request: Request, id: InvoiceId, new: Annotated[Nothing
     operation_id="traceInvoice",
     summary="An invoice's life, step by step",
     response_model=TraceOut,
-    responses=documented(*BY_KEY, errors.NotFound, errors.Overloaded),
+    responses=documented(*AUTHENTICATED, errors.NotFound, errors.Overloaded),
     openapi_extra=TRACE.docs,
 )
 async def trace_invoice(request: Request, id: InvoiceId, _query: Annotated[Nothing, TRACE.required]) -> Response:
     """Every call about it, notification, move, echo and delivery, oldest first, without anything secret."""
     offered = services(request)
-    mention(request, await offered.invoices.records.stored(known(id)))
+    mention(request, await offered.invoices.stored(id))
     view: TraceOut = {"data": await offered.history.of(id)}
     return answer(view)
 
@@ -232,14 +234,7 @@ async def resolve_invoice(request: Request, id: InvoiceId, new: Annotated[NewRes
         mention(request, invoice)
         return invoice_view(invoice)
 
-    return await by_key(request, known(id), new, resolve, show=invoice_shown)
-
-
-def known(id: str) -> str:
-    """An id that could be one; what never could is as unknown as any other."""
-    if not ID.fullmatch(id):
-        raise NotFound("There is no such invoice.")
-    return id
+    return await idempotent(request, known(id), new, resolve, show=invoice_shown)
 
 
 def etag(invoice: Invoice, *view: str | None) -> str:
@@ -283,6 +278,6 @@ def wanted(query: ListQuery) -> Query:
         provider_invoice_id=query.provider_invoice_id,
         created_after=query.created_after,
         created_before=query.created_before,
-        after=position(query.cursor) if query.cursor else None,
+        after=read_page_cursor(query.cursor) if query.cursor else None,
         limit=query.limit,
     )

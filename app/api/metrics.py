@@ -12,14 +12,15 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from app.api.deps import Asks, services
-from app.api.keys import Role
-from app.api.problems import BY_KEY, documented
+from app.api.context import services
+from app.api.deps import Asks
+from app.api.problems import AUTHENTICATED, documented
 from app.api.schemas import Nothing
 from app.domain.delivery import Backlog
 from app.domain.errors import Overloaded
 from app.lane import State
 from app.observe import Figures
+from app.service.keys import Role
 from app.service.services import Services
 
 router = APIRouter(tags=["service"])
@@ -42,7 +43,7 @@ class Now(Collector):
     operation_id="getMetrics",
     summary="Figures for a monitor",
     response_class=PlainTextResponse,
-    responses=documented(*BY_KEY),
+    responses=documented(*AUTHENTICATED),
 )
 async def get_metrics(request: Request, _query: Annotated[Nothing, METRICS.required]) -> Response:
     """Requests, calls to providers and their health, and what waits: creates in doubt, notifications, deliveries.
@@ -56,7 +57,7 @@ async def get_metrics(request: Request, _query: Annotated[Nothing, METRICS.requi
 
 
 def of_this_process(offered: Services, figures: Figures) -> Iterator[Metric]:
-    lanes = {name: offered.catalog.exchange.lane(one) for name, one in offered.catalog.providers.items()}
+    lanes = {name: offered.catalog.lane(name) for name in offered.catalog.providers}
     circuit = gauge("gatehouse_provider_circuit", "1 for the state that it is in", "provider", "state")
     in_flight = gauge("gatehouse_provider_in_flight", "Calls under way", "provider")
     for name, lane in lanes.items():
@@ -85,19 +86,20 @@ def store_up(value: int) -> Metric:
 
 async def waiting_in_it(offered: Services) -> list[Metric]:
     """The same at whichever process is asked. Overloaded."""
-    now, outbox = offered.clock(), offered.deliveries.outbox
+    now = offered.clock()
     count = gauge("gatehouse_unresolved_creates", "Creates in doubt", "provider")
     age = gauge("gatehouse_unresolved_oldest_seconds", "Age of the oldest of them", "provider")
-    for doubts in await offered.store.doubts():
+    for doubts in await offered.listing.doubts():
         count.add_metric([doubts.provider], doubts.count)
         age.add_metric([doubts.provider], seconds(now, doubts.oldest))
-    inbox, deliveries = await offered.notifications.inbox.backlog(), await outbox.backlog()
+    inbox, deliveries = await offered.notifications.backlog(), await offered.deliveries.backlog()
+    paused = await offered.deliveries.paused()
     return [
         count,
         age,
         *waiting("gatehouse_inbox", "open", "Notifications that are not settled", inbox, now),
         *waiting("gatehouse_deliveries", "pending", "Events that are to be delivered", deliveries, now),
-        gauge("gatehouse_receivers_paused", "Receivers that are only probed", value=len(await outbox.paused())),
+        gauge("gatehouse_receivers_paused", "Receivers that are only probed", value=len(paused)),
     ]
 
 

@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter, Request, Response
 
-from app.api import limits
+from app.api import rate_limits
 from app.api.bodies import read
-from app.api.deps import services
+from app.api.context import services
 from app.api.problems import documented
 from app.domain import errors
 from app.domain.errors import NotFound, Unauthenticated
@@ -68,7 +68,7 @@ async def taken(request: Request, provider: str, invoice_id: str | None) -> Resp
     try:
         await accept(request, provider, invoice_id)
     except (NotFound, Unauthenticated):
-        limits.refuse(request)
+        rate_limits.refuse(request)
         raise
     return Response(status_code=200)
 

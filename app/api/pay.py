@@ -8,8 +8,8 @@ from html import escape
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from app.api import limits
-from app.api.deps import services
+from app.api import rate_limits
+from app.api.context import services
 from app.api.problems import documented
 from app.domain.errors import AmountMismatch, Conflict, InvalidRequest, NotFound, PaymentError, RateLimited
 from app.domain.invoice import Invoice, Status
@@ -74,7 +74,7 @@ AHEAD_OF_TIME = re.compile("prefetch|prerender|preview", re.IGNORECASE)
 async def pay(request: Request, client_secret: str) -> Response:
     """What only looks ahead starts nothing: HEAD, a prefetch, the preview of a link in a message."""
     try:
-        limits.visit(request)
+        rate_limits.visit(request)
     except RateLimited as error:
         return too_often(request, error)
     id = services(request).addresses.client_of(client_secret)
@@ -96,7 +96,7 @@ async def led(request: Request, id: str) -> Response:
     """To the provider's page, back to the shop, or to the truth."""
     offered = services(request)
     reading = await offered.invoices.get(id)
-    if reading.invoice.finished or reading.invoice.paid:
+    if reading.invoice.ended:
         return ended(reading.invoice)
     try:
         visit = await offered.checkouts.start(id, redirect_url=None, redirect_button_title=None)
@@ -107,7 +107,7 @@ async def led(request: Request, id: str) -> Response:
 
 
 def ended(invoice: Invoice) -> Response:
-    if invoice.redirect_url and (invoice.finished or invoice.paid):
+    if invoice.redirect_url and invoice.ended:
         return away(returning(invoice.redirect_url, invoice))
     return page(TRUTH.get(invoice.status, STUCK))
 

@@ -80,7 +80,7 @@ RATE_LIMIT = {
 TOLD_LATER: Mapping[int, Mapping[str, Any]] = {429: {**RETRY_AFTER, **RATE_LIMIT}, 503: RETRY_AFTER}
 
 EVERYWHERE = (errors.InternalError,)
-BY_KEY = (errors.Unauthenticated, errors.Forbidden, errors.InvalidRequest, errors.RateLimited)
+AUTHENTICATED = (errors.Unauthenticated, errors.Forbidden, errors.InvalidRequest, errors.RateLimited)
 WITH_BODY = (errors.TooLarge, errors.UnsupportedMediaType, errors.Malformed, errors.NotStrictJson)
 SENDING = (errors.Rejected, errors.Misconfigured, errors.Throttled, errors.Unavailable, errors.OutcomeUnknown)
 READING = (

@@ -6,19 +6,20 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 
 from app.api.answers import answer
-from app.api.deps import Asks, Sends, caller, services
-from app.api.keys import Role
-from app.api.problems import BY_KEY, READING, WITH_BODY, documented
-from app.api.repeats import by_key
+from app.api.context import caller, services
+from app.api.deps import Asks, Sends
+from app.api.idempotency import idempotent
+from app.api.problems import AUTHENTICATED, READING, WITH_BODY, documented
 from app.api.schemas import NewReason, Nothing
 from app.domain import errors
 from app.observe import note
+from app.service.keys import Role
 from app.service.views import AssetsOut, QuestionsOut, SheetOut, SheetsOut
 
 router = APIRouter(prefix="/v1/providers", tags=["providers"])
 
 ANY = Asks(Role.READ, Nothing)
-ONE = (*BY_KEY, errors.NotFound)
+ONE = (*AUTHENTICATED, errors.NotFound)
 BECAUSE = Sends(Role.ADMIN, NewReason)
 CHANGED = (*ONE, *WITH_BODY, errors.Overloaded, errors.IdempotencyInProgress, errors.IdempotencyMismatch)
 ASKED = (*ONE, errors.UnsupportedOperation, *READING)
@@ -32,7 +33,7 @@ NoQuery = Annotated[Nothing, ANY.required]
     operation_id="listProviders",
     summary="Every provider's capability sheet",
     response_model=SheetsOut,
-    responses=documented(*BY_KEY),
+    responses=documented(*AUTHENTICATED),
     openapi_extra=ANY.docs,
 )
 async def list_providers(request: Request, _query: NoQuery) -> Response:
@@ -114,4 +115,4 @@ async def changed(request: Request, name: str, new: NewReason, change: Callable[
         return services(request).catalog.sheet(name)
 
     note(request.scope, provider=name)
-    return await by_key(request, name, new, made)
+    return await idempotent(request, name, new, made)

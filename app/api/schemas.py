@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from ipaddress import ip_address
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
@@ -20,9 +21,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from app.api.cursors import delivery_position, number, position
+from app.domain.delivery import DELIVERY_ID
 from app.domain.invoice import Customer, EventType, Item, Status
 from app.domain.money import AMOUNT, Money, exponent
+from app.service.cursors import read_feed_cursor, read_page_cursor
 from app.service.draft import Draft
 from app.service.views import DeliveryState
 
@@ -314,12 +316,12 @@ class ListQuery(Sent):
     created_after: Moment | None = Field(None, description="RFC 3339, with its offset")
     created_before: Moment | None = Field(None, description="RFC 3339, with its offset")
     limit: Limit = 20
-    cursor: Annotated[Cursor, AfterValidator(checked(position))] | None = None
+    cursor: Annotated[Cursor, AfterValidator(checked(read_page_cursor))] | None = None
 
 
 class EventsQuery(Sent):
     limit: Limit = 20
-    cursor: Annotated[Cursor, AfterValidator(checked(number))] | None = None
+    cursor: Annotated[Cursor, AfterValidator(checked(read_feed_cursor))] | None = None
 
 
 class FeedQuery(EventsQuery):
@@ -332,7 +334,7 @@ class DeliveriesQuery(Sent):
     state: DeliveryState | None = None
     invoice_id: Short | None = None
     limit: Limit = 20
-    cursor: Annotated[Cursor, AfterValidator(checked(delivery_position))] | None = None
+    cursor: Annotated[Cursor, AfterValidator(checked(partial(read_page_cursor, ids=DELIVERY_ID)))] | None = None
 
 
 def payable(currency: str) -> None:

@@ -3,17 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+from app.configured import destinations_of, wire
 from app.doctor import accounts, settings, store
 from app.doctor.finding import Finding
 from app.exchange import Exchange
-from app.main import destinations_of, wire
+from app.settings import read
 
 __all__ = ["Finding", "examine"]
 
 
 async def examine() -> AsyncIterator[Finding]:
     """One finding after the other; nothing is changed anywhere."""
-    given, faults = settings.read()
+    given, unknown, wrong = read()
+    faults = [*map(settings.meant, unknown), *wrong]
     if given is None:
         for fault in faults:
             yield Finding("settings", "wrong", fault)

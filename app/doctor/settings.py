@@ -4,41 +4,26 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 
 import httpx
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 
+from app.configured import accounts, limits_of, routing
 from app.doctor.finding import Finding
 from app.exchange import Exchange
-from app.main import accounts, limits_of, routing
 from app.provider import Provider
 from app.providers import WrongSettings, kinds
 from app.settings import (
-    ENV_FILE,
     LOOPBACK,
     PREFIX,
     PROVIDERS,
     SANDBOX_KEY,
     SANDBOX_WEBHOOK_SECRET,
-    SECRETS_DIR,
     Settings,
     SettingsError,
-    fault_of,
-    known,
-    names_given,
 )
 
 # A secret of fewer different characters was typed and not drawn.
 FEWEST_CHARACTERS = 8
 TYPED = ("secret", "password", "changeme", "change-me", "example", "sandbox")
-
-
-def read() -> tuple[Settings | None, list[str]]:
-    """The settings as far as they can be read, and all that is wrong with them by itself."""
-    misspelt = [meant(name) for name in sorted(names_given(ENV_FILE, SECRETS_DIR)) if not known(name)]
-    try:
-        found = Settings(_env_file=ENV_FILE, _secrets_dir=SECRETS_DIR if SECRETS_DIR.is_dir() else None)
-    except ValidationError as error:
-        return None, misspelt + [fault_of(fault) for fault in error.errors()]
-    return found, misspelt
 
 
 def meant(name: str) -> str:

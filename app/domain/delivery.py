@@ -1,28 +1,14 @@
-"""What comes in and what goes out: a provider's notification, and an event on its way to the merchant."""
+"""What goes out: an event on its way to the merchant, and what became of each attempt to tell it."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from app.domain.invoice import id_pattern
+
+DELIVERY_ID = id_pattern("dlv")
+
 State = Literal["pending", "delivered", "failed"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
-    """A notification as it is kept: `digest` tells it from others of its provider, `signed` that a signature held.
-
-    `invoice_id` is of the address that it came to, `reference` the provider's id in it; `position` is the store's.
-    """
-
-    provider: str
-    digest: bytes
-    received_at: datetime
-    body: bytes
-    signed: bool
-    invoice_id: str | None = None
-    reference: str | None = None
-    position: int = 0
-    tries: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

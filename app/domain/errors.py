@@ -22,6 +22,7 @@ PaymentError                     code                        outcome at the prov
 ├── InternalError                internal_error              unknown   our bug
 └── ProviderError                                                      what came of asking a provider
     ├── Rejected                 provider_rejected           none      it said no; asking again won't help
+    │   └── AlreadyExists        provider_rejected           none      it has the invoice that it was to create
     ├── ProviderNotFound         provider_not_found          none      it does not know this invoice
     ├── Misconfigured            provider_auth_failed        none      our credentials are wrong
     ├── Throttled                provider_rate_limited       none      it asked us to slow down
@@ -194,6 +195,10 @@ class ProviderError(PaymentError):
 class Rejected(ProviderError):
     code = "provider_rejected"
     title = "The provider refused the request"
+
+
+class AlreadyExists(Rejected):
+    """It has the invoice already that it was to create."""
 
 
 class ProviderNotFound(ProviderError):

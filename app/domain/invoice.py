@@ -12,7 +12,13 @@ from typeid import TypeID
 
 from app.domain.money import Money
 
-ID = re.compile(r"inv_[0-7][0-9a-hjkmnp-tv-z]{25}", re.ASCII)
+
+def id_pattern(prefix: str) -> re.Pattern[str]:
+    """The form of an id that `new_id` makes."""
+    return re.compile(rf"{prefix}_[0-7][0-9a-hjkmnp-tv-z]{{25}}", re.ASCII)
+
+
+ID = id_pattern("inv")
 PAGE = re.compile(r"https?://[^\s\x00-\x1f\x7f]+", re.IGNORECASE)
 
 # Before the point or after it, in what providers tell of money.
@@ -204,6 +210,16 @@ class Invoice:
         return self.status in PAID
 
     @property
+    def ended(self) -> bool:
+        """It is finished; or it was paid, which is disputed."""
+        return self.status in ENDS
+
+    @property
+    def changeable(self) -> bool:
+        """Whether it may still be paid or canceled: it has not ended, and is what was asked for."""
+        return not (self.ended or self.mismatched)
+
+    @property
     def in_doubt(self) -> bool:
         """It is not known whether the provider created it."""
         return self.status is Status.UNKNOWN and self.reference is None
@@ -243,7 +259,7 @@ class Invoice:
         return self._changed(replace(self, redirect_url=redirect_url), at)
 
     def _doubt(self, seen: Snapshot, at: datetime) -> Change:
-        if self.finished or self.paid:
+        if self.ended:
             return Change(invoice=replace(self, synced_at=at))
         doubted = replace(
             self,

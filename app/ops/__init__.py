@@ -12,9 +12,9 @@ from app.ops.doors import Doors
 from app.ops.entry import Door, Entry
 from app.ops.forms import Read
 from app.ops.pages import HERE, Pages
-from app.ops.session import Operator, Sessions
+from app.ops.session import Sessions
 
-__all__ = ["Operator", "Sessions", "install"]
+__all__ = ["Sessions", "install"]
 
 
 def install(

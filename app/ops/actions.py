@@ -8,7 +8,7 @@ from starlette.responses import RedirectResponse, Response
 from app.domain.errors import Fault, InvalidRequest, NotFound, PaymentError
 from app.domain.invoice import Invoice
 from app.observe import note
-from app.ops.doors import Doors, known
+from app.ops.doors import Doors, invoice_of
 from app.ops.entry import FRONT, Visit
 from app.ops.forms import LONGEST_REASON, LONGEST_REFERENCE, checked, reason_of
 from app.ops.pages import HEADERS
@@ -58,7 +58,7 @@ class Actions:
     async def redeliver(self, visit: Visit) -> Response:
         async def again(invoice: Invoice) -> None:
             delivery = visit.request.path_params["delivery"]
-            if delivery not in {each.id for each in await visit.services.deliveries.outbox.of_invoice(invoice.id)}:
+            if delivery not in {each.id for each in await visit.services.deliveries.of_invoice(invoice.id)}:
                 raise NotFound("There is no such delivery.")
             await visit.services.deliveries.redeliver(delivery)
             audit(visit, invoice.id, f"redelivered {delivery}")
@@ -73,7 +73,7 @@ class Actions:
         return back(FRONT, done)
 
     async def _about_invoice(self, visit: Visit, act: Callable[[Invoice], Awaitable[None]], done: str) -> Response:
-        invoice = await known(visit)
+        invoice = await invoice_of(visit)
         try:
             await act(invoice)
         except PaymentError as error:
@@ -96,7 +96,7 @@ def found_out(visit: Visit) -> tuple[str | None, str]:
 
 
 def audit(visit: Visit, invoice_id: str, action: str, reason: str | None = None) -> None:
-    visit.services.history.traces.operator(invoice_id, by=visit.session.name, action=action, reason=reason)
+    visit.services.operators.audit(invoice_id, by=visit.session.name, action=action, reason=reason)
 
 
 def back(path: str, done: str) -> Response:

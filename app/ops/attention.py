@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from app.domain.invoice import Invoice, Status
+from app.domain.invoice import Invoice
 from app.domain.trace import Pause
 from app.service.services import Services
 from app.service.views import SheetOut, instant
-from app.storage.pages import Query
 
 MOST_UNKNOWN = 20
 REFUSED = "provider_auth_failed"
@@ -25,7 +24,7 @@ class Need:
 
 async def needs(services: Services, sheets: Sequence[SheetOut], pauses: Sequence[Pause]) -> list[Need]:
     """The most urgent first: money in doubt, then who is not told, then providers."""
-    unknown = await services.store.page(Query(limit=MOST_UNKNOWN + 1, status=Status.UNKNOWN), services.clock())
+    unknown = await services.listing.unknown(MOST_UNKNOWN + 1)
     return [
         *of_invoices(unknown),
         *[
@@ -34,7 +33,7 @@ async def needs(services: Services, sheets: Sequence[SheetOut], pauses: Sequence
                 text=f"{receiver} has failed for long, and is only probed.",
                 since=instant(since),
             )
-            for receiver, since in await services.deliveries.outbox.paused()
+            for receiver, since in await services.deliveries.paused()
         ],
         *of_providers(sheets),
         *[

@@ -1,12 +1,13 @@
 """What an operator may look at."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.responses import RedirectResponse, Response
 
 from app.domain.errors import NotFound, PaymentError
-from app.domain.invoice import ID, Invoice, Status
+from app.domain.invoice import Invoice, Status
 from app.ops.attention import needs
 from app.ops.entry import Visit
 from app.ops.pages import HEADERS, Pages
@@ -32,8 +33,9 @@ class Doors:
     async def invoices(self, visit: Visit) -> Response:
         wanted = wanted_of(visit.request.query_params)
         offered = visit.services
-        if wanted.id and await offered.store.invoice(wanted.id):
-            return RedirectResponse(f"/ops/invoices/{wanted.id}", 303, HEADERS)
+        with suppress(NotFound):
+            named = await offered.invoices.stored(wanted.text)
+            return RedirectResponse(f"/ops/invoices/{named.id}", 303, HEADERS)
         found = await find(offered.listing, wanted)
         return self.pages.page(
             "invoices",
@@ -47,7 +49,7 @@ class Doors:
         )
 
     async def invoice(self, visit: Visit, problem: PaymentError | None = None, status: int = 200) -> Response:
-        invoice = await known(visit)
+        invoice = await invoice_of(visit)
         live, _ = await self._invoice(visit, invoice)
         return self.pages.page(
             "invoice",
@@ -60,11 +62,11 @@ class Doors:
         )
 
     async def invoice_live(self, visit: Visit) -> Response:
-        return self.pages.fragment(*await self._invoice(visit, await known(visit)), visit.seen)
+        return self.pages.fragment(*await self._invoice(visit, await invoice_of(visit)), visit.seen)
 
     async def _overview(self, visit: Visit) -> tuple[str, str]:
         offered = visit.services
-        sheets, pauses = offered.catalog.sheets(), await offered.pauses.journal.pauses()
+        sheets, pauses = offered.catalog.sheets(), await offered.pauses.all()
         return self.pages.live(
             "overview",
             "/ops/live",
@@ -76,7 +78,7 @@ class Doors:
 
     async def _invoice(self, visit: Visit, invoice: Invoice) -> tuple[str, str]:
         offered = visit.services
-        deliveries = [delivery_view(each) for each in await offered.deliveries.outbox.of_invoice(invoice.id)]
+        deliveries = [delivery_view(each) for each in await offered.deliveries.of_invoice(invoice.id)]
         return self.pages.live(
             "invoice",
             f"/ops/invoices/{invoice.id}/live",
@@ -90,28 +92,23 @@ class Doors:
         )
 
 
-async def known(visit: Visit) -> Invoice:
+async def invoice_of(visit: Visit) -> Invoice:
     """The invoice that the path names; NotFound."""
-    id = visit.request.path_params["id"]
-    if not ID.fullmatch(id):
-        raise NotFound("There is no such invoice.")
-    return await visit.services.invoices.records.stored(id)
+    return await visit.services.invoices.stored(visit.request.path_params["id"])
 
 
 def allowed(services: Services, invoice: Invoice) -> dict[str, Any]:
     """What can be done about it just now."""
     provider = services.catalog.providers.get(invoice.provider)
-    is_open = not (invoice.finished or invoice.paid or invoice.status is Status.UNKNOWN)
     return {
         "refresh": provider is not None and provider.can("get"),
-        "cancel": provider is not None and provider.can("cancel") and is_open,
+        "cancel": provider is not None and provider.can("cancel") and invoice.changeable,
         "resolve": invoice.status is Status.UNKNOWN,
     }
 
 
 def calls_of(services: Services, name: str) -> Sparklines | None:
-    lane = services.catalog.exchange.lane(services.catalog.providers[name])
-    return Sparklines.of(list(lane.calls))
+    return Sparklines.of(list(services.catalog.lane(name).calls))
 
 
 def done_of(visit: Visit) -> str | None:

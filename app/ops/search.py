@@ -1,13 +1,14 @@
 """Which invoices an operator wants to see, and where a page of them ended."""
 
-import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from urllib.parse import urlencode
 
 from app.domain.errors import Fault, InvalidRequest
-from app.domain.invoice import ID, Invoice, Status
+from app.domain.invoice import Invoice, Status
+from app.service.cursors import page_cursor, read_page_cursor
 from app.service.listing import Listing
 from app.service.views import SourceOut
 from app.storage.pages import Query
@@ -15,9 +16,6 @@ from app.storage.pages import Query
 ON_A_PAGE = 25
 MOST_FOUND = 50
 LONGEST = 254
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MILLISECOND = timedelta(milliseconds=1)
-PLACE = re.compile(rf"(0|[1-9][0-9]{{0,13}})\.({ID.pattern})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +28,6 @@ class Wanted:
     before: tuple[datetime, str] | None = None
 
     @property
-    def id(self) -> str | None:
-        return self.text if ID.fullmatch(self.text) else None
-
-    @property
     def query(self) -> Query:
         return Query(
             limit=ON_A_PAGE,
@@ -44,8 +38,7 @@ class Wanted:
 
     def older(self, last: Invoice) -> str:
         """The query of the next page."""
-        place = f"{(last.created_at - EPOCH) // MILLISECOND}.{last.id}"
-        asked = {"provider": self.provider, "status": self.status, "before": place}
+        asked = {"provider": self.provider, "status": self.status, "before": page_cursor(last)}
         return urlencode({name: value for name, value in asked.items() if value})
 
 
@@ -59,17 +52,23 @@ class Found:
 def wanted_of(query: Mapping[str, str]) -> Wanted:
     """InvalidRequest where the page gave no such choice."""
     text, provider, status = (query.get(name, "").strip() for name in ("q", "provider", "status"))
-    place = PLACE.fullmatch(query.get("before", ""))
+    before = place_of(query.get("before", ""))
     faults = {
         "query:q": len(text) > LONGEST or not text.isprintable(),
         "query:provider": len(provider) > LONGEST or not provider.isprintable(),
         "query:status": status not in {"", *Status},
-        "query:before": place is None and bool(query.get("before")),
+        "query:before": before is None and bool(query.get("before")),
     }
     if any(faults.values()):
         raise InvalidRequest([Fault(name, "is nothing that can be looked for") for name in faults if faults[name]])
-    before = (EPOCH + int(place[1]) * MILLISECOND, place[2]) if place else None
     return Wanted(text=text, provider=provider, status=status, before=before)
+
+
+def place_of(cursor: str) -> tuple[datetime, str] | None:
+    """Where a page ended; None for what we never gave out."""
+    with suppress(ValueError):
+        return read_page_cursor(cursor)
+    return None
 
 
 async def find(listing: Listing, wanted: Wanted) -> Found:
@@ -93,6 +92,6 @@ async def by_email(listing: Listing, wanted: Wanted) -> list[Invoice]:
     query = wanted.query
     return [
         invoice
-        for invoice in await listing.store.by_email(wanted.text, MOST_FOUND, listing.clock())
+        for invoice in await listing.by_email(wanted.text, MOST_FOUND)
         if query.provider in (None, invoice.provider) and query.status in (None, invoice.status)
     ]

@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from hashlib import sha256, sha384
 from typing import Annotated, Any, ClassVar, cast
@@ -25,6 +25,7 @@ from typing_extensions import override
 from app import provider
 from app.domain.errors import CheckoutUnavailable, Complaint, Fault
 from app.domain.invoice import ID, Checkout, Deposit, Invoice, Snapshot, Status
+from app.domain.milliseconds import to_milliseconds
 from app.domain.money import Money, total
 from app.provider import (
     Answer,
@@ -54,7 +55,6 @@ STATUSES: Mapping[str, Status] = {
     "LIMITS_OUT_OF_RANGE": Status.FAILED,
 }
 DEPOSITS = {"Deposit", "InvoiceDeposit"}
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 KEY_PAIR = {"public_key", "private_key"}
 SIGNATURE = re.compile("[0-9a-f]{96}")
 LONGEST_REWRITTEN = 16 * 1024
@@ -248,7 +248,7 @@ class Generic(provider.Provider):
         """Signed are the path from /v1 with its query, the time in milliseconds, and the body just as it is sent."""
         if not self.private_key:
             return {"api-key": self.api_key.get_secret_value()}
-        nonce = str((self.clock() - EPOCH) // timedelta(milliseconds=1))
+        nonce = str(to_milliseconds(self.clock()))
         message = target.encode() + nonce.encode() + (body or b"{}")
         key = self.private_key[0].get_secret_value().encode()
         signature = hmac.new(key, message, sha384).hexdigest()

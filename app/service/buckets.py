@@ -40,7 +40,7 @@ class Standing:
         return RateLimited("Come back after the seconds in Retry-After.", retry_after=max(1, ceil(self.wait)))
 
 
-class Buckets:
+class TokenBuckets:
     """A bucket of tokens for each name, kept as the time at which it is full again; a full one is forgotten.
 
     Of more than `most` names, those that came the longest ago are forgotten.
@@ -55,20 +55,20 @@ class Buckets:
         self.full_at: OrderedDict[str, float] = OrderedDict()
 
     async def take(self, name: str) -> Standing:
-        return self.taken(name)
+        return self.hit(name)
 
-    def taken(self, name: str) -> Standing:
+    def hit(self, name: str) -> Standing:
         now = self.clock()
         spent = max(self.full_at.get(name, now) - now, 0.0) + self.interval
         if spent > self.depth + SLACK:
-            return self.look(name)
+            return self.peek(name)
         self.full_at[name] = now + spent
         self.full_at.move_to_end(name)
         while len(self.full_at) > self.most or next(iter(self.full_at.values())) <= now:
             self.full_at.popitem(last=False)
         return Standing(self.policy, self._left(spent), 0.0, spent)
 
-    def look(self, name: str) -> Standing:
+    def peek(self, name: str) -> Standing:
         """Nothing is taken; `wait` is 0 where one could be."""
         now = self.clock()
         spent = max(self.full_at.get(name, now) - now, 0.0)

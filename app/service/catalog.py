@@ -23,6 +23,9 @@ class Catalog:
     def sheet(self, name: str) -> SheetOut:
         return self._sheet(self._provider(name))
 
+    def lane(self, name: str) -> Lane:
+        return self.exchange.lane(self._provider(name))
+
     async def assets(self, name: str) -> list[AssetOut]:
         provider = self._able(name, "assets")
         found = await self.exchange.run(provider, "assets", provider.list_assets())

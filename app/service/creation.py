@@ -10,12 +10,12 @@ import structlog
 from pydantic import ValidationError
 
 from app.domain.errors import (
+    AlreadyExists,
     Fault,
     InvalidRequest,
     OutcomeUnknown,
     Overloaded,
     ProviderError,
-    Rejected,
 )
 from app.domain.invoice import Customer, Invoice, Snapshot, Status, new_id
 from app.domain.redirects import filled
@@ -41,8 +41,6 @@ GRACE = timedelta(seconds=5)
 
 # Seconds between the tries to withdraw what never happened, all before it would count as cut off.
 WITHDRAWALS = (0.2, 0.5, 1, 1, 1, 1)
-
-CONFLICT = 409
 
 
 class KeyTaken(Exception):
@@ -123,9 +121,7 @@ class Creation:
         """Where the provider says that it has it already, that may be our own earlier try: then it is looked for."""
         try:
             return await self.records.exchange.run(provider, "create", provider.create_invoice(order), invoice.id)
-        except Rejected as error:
-            if error.complaint.http_status != CONFLICT:
-                raise
+        except AlreadyExists:
             try:
                 seen = await self.search.find(provider, invoice, order)
             except ProviderError as unknown:

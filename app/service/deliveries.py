@@ -13,7 +13,7 @@ import structlog
 from pydantic import SecretStr
 from standardwebhooks import Webhook
 
-from app.domain.delivery import Attempt, Delivery, State
+from app.domain.delivery import Attempt, Backlog, Delivery, State
 from app.domain.errors import NotFound, PaymentError
 from app.domain.invoice import Event
 from app.exchange import seconds_of
@@ -37,6 +37,12 @@ LATER = frozenset({429, 503})
 LIMITS = {"seconds": TIMEOUT_SECONDS, "connect_seconds": CONNECT_SECONDS, "cap": ANSWER_BYTES}
 # While some are under way, how soon it is looked whether others are due.
 LOOK_EVERY_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    deliveries: list[Delivery]
+    more: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +72,30 @@ class Deliveries:
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
+
+    async def page(
+        self,
+        limit: int,
+        *,
+        state: str | None = None,
+        invoice_id: str | None = None,
+        after: tuple[datetime, str] | None = None,
+    ) -> Page:
+        """Newest first; `after` is the (created_at, id) of the last one seen."""
+        found = await self.outbox.page(limit + 1, state=state, invoice_id=invoice_id, after=after)
+        return Page(deliveries=found[:limit], more=len(found) > limit)
+
+    async def of_invoice(self, id: str) -> list[Delivery]:
+        """Oldest first."""
+        return await self.outbox.of_invoice(id)
+
+    async def backlog(self) -> Backlog:
+        """Those that are to be delivered."""
+        return await self.outbox.backlog()
+
+    async def paused(self) -> list[tuple[str, datetime]]:
+        """The receivers that are only probed, and since when each has failed."""
+        return await self.outbox.paused()
 
     async def redeliver(self, id: str) -> Delivery:
         again = await self.outbox.redeliver(id, self.clock())

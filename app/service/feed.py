@@ -3,11 +3,13 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from app.domain.invoice import Event
+from app.domain.errors import NotFound
+from app.domain.invoice import Event, id_pattern
 from app.service.flights import Flights
 from app.service.watch import FEED, Watch
 from app.storage.feed import EventLog
-from app.storage.store import Store
+
+EVENT_ID = id_pattern("evt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +34,6 @@ class Feed:
     """`flights` share the numbering among all who follow; `newest` is the last number that they have been told of."""
 
     log: EventLog
-    store: Store
     watch: Watch
     flights: Flights = field(default_factory=Flights)
     newest: int = 0
@@ -49,16 +50,20 @@ class Feed:
                     return page
                 await bell.wait(left)
 
-    async def look(self) -> bool:
-        """Ring for what other processes have done: a query or two for all who wait."""
-        await self.watch.look(self.store)
+    async def event(self, id: str) -> Event:
+        found = await self.log.one(id) if EVENT_ID.fullmatch(id) else None
+        if found is None:
+            raise NotFound("There is no such event.")
+        return found
+
+    async def look(self) -> None:
+        """Ring for events that other processes have made: a query or two for all who follow."""
         if FEED in self.watch.bells:
             await self._numbered()
             newest = await self.log.newest()
             if newest > self.newest:
                 self.newest = newest
                 self.watch.ring(())
-        return False
 
     async def _now(self, wanted: Wanted) -> Page:
         await self._numbered()

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 from app.domain.invoice import Snapshot
 from app.exchange import Exchange
 from app.provider import Flow, Provider
-from app.service.buckets import Buckets, Policy
+from app.service.buckets import Policy, TokenBuckets
 from app.service.clock import Clock
 
 # So many asks at once, and as many again in five seconds, are enough, however often we are told.
@@ -40,14 +40,14 @@ class Hints:
 
     exchange: Exchange
     clock: Clock
-    invoices: Buckets
-    providers: Buckets
+    invoices: TokenBuckets
+    providers: TokenBuckets
     turns: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
     looks: dict[str, Look] = field(default_factory=dict)
 
     @classmethod
     def of(cls, exchange: Exchange, clock: Clock) -> Self:
-        invoices, providers = (Buckets(policy, exchange.clock) for policy in (OF_ONE_INVOICE, OF_ONE_PROVIDER))
+        invoices, providers = (TokenBuckets(policy, exchange.clock) for policy in (OF_ONE_INVOICE, OF_ONE_PROVIDER))
         return cls(exchange=exchange, clock=clock, invoices=invoices, providers=providers)
 
     async def look(
@@ -62,9 +62,9 @@ class Hints:
             known = self.looks.get(key)
             if known and known.began >= told_at:
                 return replace(known, first=False)
-            if self.providers.look(provider.name).wait or self.invoices.taken(about or key).wait:
+            if self.providers.peek(provider.name).wait or self.invoices.hit(about or key).wait:
                 raise NotNow
-            self.providers.taken(provider.name)
+            self.providers.hit(provider.name)
             began = self.clock()
             look = Look(began, await self.exchange.run(provider, "get", flow, about))
             self.looks[key] = look

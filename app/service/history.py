@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
-from app.domain.delivery import Delivery, Notice
+from app.domain.delivery import Delivery
 from app.domain.invoice import Event
+from app.domain.notification import ReceivedNotification
 from app.domain.trace import Step
 from app.observe import shown
 from app.service.traces import Traces, readable
@@ -51,7 +52,7 @@ def step_view(step: Step) -> StepOut:
     return seen(step.at, step.kind, **step.facts)
 
 
-def notice_view(notice: Notice) -> StepOut:
+def notice_view(notice: ReceivedNotification) -> StepOut:
     return seen(notice.received_at, "notification", signed=notice.signed, body=readable(notice.body))
 
 

@@ -4,8 +4,8 @@ import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from app.domain.errors import OutcomeUnknown, ProviderError
-from app.domain.invoice import Invoice
+from app.domain.errors import NotFound, OutcomeUnknown, ProviderError
+from app.domain.invoice import ID, Invoice
 from app.provider import Provider
 from app.service.creation import Creation
 from app.service.draft import Draft
@@ -43,6 +43,10 @@ class Invoices:
         if key and kept:
             return await self.recovery.finish(kept.invoice_id, key), "begun before"
         return await self.creation.create(draft, key)
+
+    async def stored(self, id: str) -> Invoice:
+        """As it was last known."""
+        return await self.records.stored(known(id))
 
     async def get(self, id: str, *, refresh: bool | None = None, wait: float = 0, since: int | None = None) -> Reading:
         """The current state: asked from the provider when it may have changed, or insisted on, or left alone.
@@ -109,3 +113,10 @@ class Invoices:
 
     def _old(self, synced_at: datetime | None) -> bool:
         return synced_at is None or self.records.clock() - synced_at > self.max_age
+
+
+def known(id: str) -> str:
+    """An id that could be one; what never could is as unknown as any other."""
+    if not ID.fullmatch(id):
+        raise NotFound("There is no such invoice.")
+    return id

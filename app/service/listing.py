@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from app.domain.errors import Overloaded, ProviderError
-from app.domain.invoice import Event, Invoice, Snapshot
+from app.domain.invoice import Event, Invoice, Snapshot, Status
 from app.exchange import Exchange
 from app.provider import Provider
 from app.service.changes import adopted, apply
@@ -14,7 +14,7 @@ from app.service.clock import Clock
 from app.service.flights import Flights
 from app.service.views import SourceOut, instant
 from app.storage.pages import Query
-from app.storage.store import Store
+from app.storage.store import Doubts, Store
 
 WAIT_SECONDS = 2.0
 
@@ -55,6 +55,18 @@ class Listing:
         sources = await asyncio.gather(*(self._source(name, fresh=query.after is None) for name in names))
         found = await self.store.page(replace(query, limit=query.limit + 1), self.clock())
         return Page(invoices=found[: query.limit], more=len(found) > query.limit, sources=sources)
+
+    async def by_email(self, email: str, limit: int) -> list[Invoice]:
+        """The newest of a customer, of those that we know."""
+        return await self.store.by_email(email, limit, self.clock())
+
+    async def unknown(self, limit: int) -> list[Invoice]:
+        """The newest of those that a person may have to settle; no provider is asked."""
+        return await self.store.page(Query(limit=limit, status=Status.UNKNOWN), self.clock())
+
+    async def doubts(self) -> list[Doubts]:
+        """How many creates are in doubt at each provider, and since when."""
+        return await self.store.doubts()
 
     async def _source(self, name: str, *, fresh: bool) -> SourceOut:
         provider, asked = self.providers[name], self.asked.setdefault(name, Asked())

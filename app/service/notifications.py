@@ -9,9 +9,10 @@ from typing import Any
 
 import structlog
 
-from app.domain.delivery import Notice
+from app.domain.delivery import Backlog
 from app.domain.errors import NotFound, NotStrictJson, PaymentError, ProviderNotFound, Unauthenticated
 from app.domain.invoice import Deposit, Invoice, Snapshot
+from app.domain.notification import ReceivedNotification
 from app.provider import Notification, Provider
 from app.service.addresses import Addresses
 from app.service.changes import adopted, apply, deposited
@@ -63,7 +64,7 @@ class Notifications:
         if told.reference is None and invoice_id is None:
             log.info("notification.ignored", provider=provider.name)
             return
-        notice = Notice(
+        notice = ReceivedNotification(
             provider=provider.name,
             digest=told.digest if told.deposit else sha256((invoice_id or "").encode() + told.digest).digest(),
             received_at=now,
@@ -89,13 +90,17 @@ class Notifications:
             self._begin(notice)
         return len(due)
 
+    async def backlog(self) -> Backlog:
+        """Those that are not settled."""
+        return await self.inbox.backlog()
+
     async def close(self) -> None:
         """What is under way is cut off; whoever works next goes on with it."""
         for task in self.under_way:
             task.cancel()
         await asyncio.gather(*self.under_way, return_exceptions=True)
 
-    def _begin(self, notice: Notice) -> None:
+    def _begin(self, notice: ReceivedNotification) -> None:
         task = asyncio.create_task(self._see_to(notice))
         self.under_way.add(task)
         task.add_done_callback(self._ended)
@@ -106,7 +111,7 @@ class Notifications:
         if not task.cancelled() and (error := task.exception()):
             log.error("notification.failed", exc_info=error)
 
-    async def _see_to(self, notice: Notice) -> None:
+    async def _see_to(self, notice: ReceivedNotification) -> None:
         invoice = await self._whose(notice)
         try:
             done = await self._look_into(notice, invoice)
@@ -123,7 +128,7 @@ class Notifications:
             wait = WAITS[min(notice.tries, len(WAITS) - 1)]
             await self.inbox.postpone(notice.position, now + wait, tries=notice.tries + 1)
 
-    async def _look_into(self, notice: Notice, invoice: Invoice | None) -> bool:
+    async def _look_into(self, notice: ReceivedNotification, invoice: Invoice | None) -> bool:
         """Whether everything in it is settled. NotNow: look again soon."""
         provider = self.records.providers.get(notice.provider)
         if provider is None:
@@ -145,14 +150,14 @@ class Notifications:
             await self.records.undo(provider, await self.records.record(invoice.id, provider, look.seen))
         return deposit is None or await self._deposit(notice, invoice, deposit, look.seen)
 
-    async def _whose(self, notice: Notice) -> Invoice | None:
+    async def _whose(self, notice: ReceivedNotification) -> Invoice | None:
         store = self.records.store
         invoice = await store.invoice(notice.invoice_id) if notice.invoice_id else None
         if invoice is None and notice.reference:
             return await store.by_reference(notice.provider, notice.reference)
         return invoice
 
-    async def _adopt(self, provider: Provider, notice: Notice) -> bool:
+    async def _adopt(self, provider: Provider, notice: ReceivedNotification) -> bool:
         """It may have been made elsewhere; or here, just now, and is not recorded yet: then it waits."""
         if notice.reference is None:
             return True
@@ -171,7 +176,7 @@ class Notifications:
         )
         return await store.by_reference(provider.name, look.seen.reference) is not None
 
-    async def _link(self, provider: Provider, invoice: Invoice, notice: Notice) -> bool:
+    async def _link(self, provider: Provider, invoice: Invoice, notice: ReceivedNotification) -> bool:
         """One whose create is in doubt: the token says what came of it. While the create runs, it waits."""
         now = self.records.clock()
         if invoice.asked_until is not None and invoice.asked_until > now:
@@ -190,7 +195,7 @@ class Notifications:
         await self.records.record(invoice.id, provider, look.seen)
         return True
 
-    async def _deposit(self, notice: Notice, invoice: Invoice, deposit: Deposit, seen: Snapshot) -> bool:
+    async def _deposit(self, notice: ReceivedNotification, invoice: Invoice, deposit: Deposit, seen: Snapshot) -> bool:
         """One fact for one deposit: as it was signed, or as we have seen it ourselves."""
         told = deposit if notice.signed else next((each for each in seen.deposits if each.id == deposit.id), None)
         if told is None:

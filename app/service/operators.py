@@ -1,4 +1,4 @@
-"""Settle by hand what no look-up could settle."""
+"""What operators do to an invoice: settle by hand what no look-up could settle, and be named for it."""
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -31,9 +31,13 @@ class Operators:
             settled = found or await self.records.abandon(id)
         finally:
             await self.records.store.let_go(id)
-        self.records.traces.operator(id, by=by, action="resolved", reason=reason)
+        self.audit(id, by=by, action="resolved", reason=reason)
         log.warning("operator.resolved", invoice_id=id, status=settled.status, by=by, reason=reason)
         return settled
+
+    def audit(self, id: str, *, by: str, action: str, reason: str | None = None) -> None:
+        """Keep in the invoice's life who did it."""
+        self.records.traces.operator(id, by=by, action=action, reason=reason)
 
     async def _found(self, invoice: Invoice, reference: str) -> Invoice:
         provider = self.records.serving(invoice, "get")

@@ -42,13 +42,15 @@ class Pauses:
             self.exchange.lane(provider).paused = False
         log.warning("operator.resumed", provider=name, by=by, reason=reason)
 
-    async def look(self) -> bool:
+    async def all(self) -> list[Pause]:
+        return await self.journal.pauses()
+
+    async def look(self) -> None:
         """Obey what is kept."""
         async with self.turn:
             paused = {pause.provider for pause in await self.journal.pauses()}
             for name, provider in self.providers.items():
                 self.exchange.lane(provider).paused = name in paused
-        return False
 
     def _provider(self, name: str) -> Provider:
         if name not in self.providers:

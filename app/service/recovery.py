@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from app.domain.errors import AmountMismatch, OutcomeUnknown, ProviderError, Rejected
+from app.domain.errors import AlreadyExists, AmountMismatch, OutcomeUnknown, ProviderError, Rejected
 from app.domain.invoice import Event, Invoice
 from app.provider import Provider
-from app.service.creation import CONFLICT, GRACE, Creation
+from app.service.creation import GRACE, Creation
 from app.service.flights import Flights
 from app.service.records import Records
 from app.service.search import Search
@@ -85,9 +85,9 @@ class Recovery:
         try:
             flow = provider.create_invoice(self.creation.order(provider, invoice))
             seen = await self.records.exchange.run(provider, "create", flow, invoice.id)
-        except Rejected as error:
-            if error.complaint.http_status == CONFLICT:
-                raise self.records.unknown(invoice) from error
+        except AlreadyExists as error:
+            raise self.records.unknown(invoice) from error
+        except Rejected:
             return await self.records.abandon(invoice.id)
         return await self.creation.created(provider, invoice.id, seen)
 

@@ -23,9 +23,9 @@ class Steps:
         provider = self.records.serving(invoice, operation)
         if invoice.in_doubt:
             invoice = await self.recovery.certain(id)
-        if invoice.finished or invoice.paid:
+        if invoice.ended:
             raise InvoiceFinished(f"The invoice is {invoice.status}.")
-        if invoice.mismatched:
+        if not invoice.changeable:
             raise self.records.mismatch(invoice)
         return provider, invoice
 
@@ -45,5 +45,5 @@ class Steps:
             now = await self.records.ask(provider, invoice)
         except ProviderError:
             return
-        if now.finished or now.paid:
+        if now.ended:
             raise InvoiceFinished(f"The invoice is {now.status}.") from refusal

@@ -66,13 +66,12 @@ class Traces:
     def operator(self, invoice_id: str, *, by: str, action: str, reason: str | None) -> None:
         self._add(invoice_id, "operator", by=by, action=action, reason=shown("", reason))
 
-    async def keep(self) -> bool:
+    async def keep(self) -> None:
         """What has happened since the last time; now and then, what is too much is forgotten."""
         await self.flush()
         if next(self.turns) % PRUNE_EVERY == 0 and self.grown:
             await self.journal.prune(self.grown)
             self.grown.clear()
-        return False
 
     async def flush(self) -> None:
         """Keep what waits, and what another is just keeping; where that fails, it goes on waiting."""

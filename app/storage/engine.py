@@ -28,6 +28,10 @@ class Engine(Protocol):
         """Carry a work that writes nothing."""
         ...
 
+    async def look(self, work: Callable[[Connection], T]) -> T:
+        """Carry a work that finds a row by its key, and does nothing else."""
+        ...
+
     async def write(self, work: Callable[[Connection], T]) -> T: ...
 
     async def alter(self, work: Callable[[Connection], T]) -> T:

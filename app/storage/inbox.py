@@ -7,7 +7,8 @@ from functools import partial
 from sqlalchemy import BigInteger, Connection, Integer, bindparam, case, func, null, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from app.domain.delivery import Backlog, Notice
+from app.domain.delivery import Backlog
+from app.domain.notification import ReceivedNotification
 from app.storage.engine import Engine
 from app.storage.rows import run
 from app.storage.tables import Instant, inbox
@@ -42,7 +43,9 @@ OF_INVOICE = select(*WHOLE).where(inbox.c.invoice_id == bindparam("invoice")).or
 class Inbox:
     engine: Engine
 
-    async def receive(self, notice: Notice, until: datetime, *, again: bool = False) -> Notice | None:
+    async def receive(
+        self, notice: ReceivedNotification, until: datetime, *, again: bool = False
+    ) -> ReceivedNotification | None:
         """Keep it, this caller's alone to see to until then; None where it is kept already.
 
         `again`: the same words may tell of another change, so that one that was settled is opened again, and one that
@@ -50,7 +53,7 @@ class Inbox:
         """
         values = {name: getattr(notice, name) for name in FIELDS if name != "position"}
 
-        def work(connection: Connection) -> Notice | None:
+        def work(connection: Connection) -> ReceivedNotification | None:
             position = connection.execute(ADD, {**values, "due_at": until}).scalar_one_or_none()
             if position is None and again:
                 same = {"whose": notice.provider, "which": notice.digest}
@@ -61,16 +64,16 @@ class Inbox:
 
         return await self.engine.write(work)
 
-    async def claim(self, now: datetime, until: datetime, limit: int) -> list[Notice]:
+    async def claim(self, now: datetime, until: datetime, limit: int) -> list[ReceivedNotification]:
         """Those to be seen to now, claimed so that nobody else does until then."""
         values = {"now": now, "until_at": until, "limit": limit}
 
-        def work(connection: Connection) -> list[Notice]:
-            return [Notice(**row._mapping) for row in connection.execute(CLAIM, values)]  # noqa: SLF001  # its public name
+        def work(connection: Connection) -> list[ReceivedNotification]:
+            return [ReceivedNotification(**row._mapping) for row in connection.execute(CLAIM, values)]  # noqa: SLF001  # its public name
 
         return await self.engine.write(work)
 
-    async def close(self, notice: Notice, invoice_id: str | None, until: datetime) -> None:
+    async def close(self, notice: ReceivedNotification, invoice_id: str | None, until: datetime) -> None:
         """It is settled, and was about that invoice; if it was told again meanwhile, it is due again then."""
         whose = {"invoice_id": invoice_id} if invoice_id else {}
         values = {"at": notice.position, "told_at": notice.received_at, "until_at": until, **whose}
@@ -80,11 +83,11 @@ class Inbox:
         values = {"at": position, "until_at": until, "tries": tries}
         await self.engine.write(partial(run, statement=POSTPONE, values=values))
 
-    async def of_invoice(self, id: str) -> list[Notice]:
+    async def of_invoice(self, id: str) -> list[ReceivedNotification]:
         """Oldest first."""
 
-        def work(connection: Connection) -> list[Notice]:
-            return [Notice(**row._mapping) for row in connection.execute(OF_INVOICE, {"invoice": id})]  # noqa: SLF001
+        def work(connection: Connection) -> list[ReceivedNotification]:
+            return [ReceivedNotification(**row._mapping) for row in connection.execute(OF_INVOICE, {"invoice": id})]  # noqa: SLF001
 
         return await self.engine.read(work)
 

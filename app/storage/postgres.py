@@ -60,6 +60,9 @@ class Postgres:
     async def read(self, work: Callable[[Connection], T]) -> T:
         return await self._carry(self._reading, work, CARRY_WITHIN)
 
+    async def look(self, work: Callable[[Connection], T]) -> T:
+        return await self.read(work)
+
     async def write(self, work: Callable[[Connection], T]) -> T:
         return await self._carry(self._writing, work, CARRY_WITHIN)
 

@@ -36,7 +36,7 @@ FORGET: Sequence[Delete] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Archive:
+class Purge:
     engine: Engine
 
     async def forget(self, before: datetime) -> list[int]:

@@ -23,7 +23,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.domain.invoice import Event, Invoice
 from app.domain.money import Money
-from app.storage.dispatch import tell
+from app.storage.events import tell
 from app.storage.tables import deliveries, events, inbox, invoices, steps
 
 Decided: TypeAlias = tuple[Invoice, Sequence[Event]]

@@ -14,6 +14,7 @@ from typing import IO, Any, Generic, TypeVar, cast
 from sqlalchemy import URL, Connection, Engine, create_engine
 from sqlalchemy.event import listen
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import StaticPool
 
 from app.domain.errors import Overloaded
 from app.storage.failures import StoreInUse, StoreUnusable, overloaded_when_away
@@ -24,6 +25,7 @@ T = TypeVar("T")
 READERS = 4
 MOST_TOGETHER = 64
 MOST_WAITING = 1000
+GLANCE = 20  # milliseconds that the loop waits for a file that somebody has locked
 PRAGMAS = ("busy_timeout=1000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
 
 
@@ -80,6 +82,10 @@ class Sqlite:
         self._reading = create_engine(address, hide_parameters=True, pool_size=READERS, max_overflow=0)
         prepare(self._writing, PRAGMAS, begin="BEGIN IMMEDIATE")
         prepare(self._reading, (*PRAGMAS, "query_only=ON"), begin="BEGIN")
+        self._looking = create_engine(
+            address, hide_parameters=True, poolclass=StaticPool, pool_reset_on_return=None, isolation_level="AUTOCOMMIT"
+        )
+        prepare(self._looking, (*PRAGMAS, "query_only=ON", f"busy_timeout={GLANCE}"))
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
         self._waiting: list[Job[Any]] = []
@@ -88,6 +94,11 @@ class Sqlite:
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         return await self._in(self._readers, self._read, work)
+
+    async def look(self, work: Callable[[Connection], T]) -> T:
+        """On the loop, outside of any transaction: the row is found sooner than a thread hears that it is wanted."""
+        with overloaded_when_away(), self._looking.connect() as connection:
+            return work(connection)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         if len(self._waiting) >= MOST_WAITING:
@@ -151,6 +162,7 @@ class Sqlite:
     def _let_go(self) -> None:
         self._writer.shutdown()
         self._readers.shutdown()
+        self._looking.dispose()
         self._reading.dispose()
         self._writing.dispose()
         self._lock.close()
@@ -171,8 +183,8 @@ def lock_beside(path: Path) -> IO[str]:
         return file
 
 
-def prepare(pool: Engine, pragmas: tuple[str, ...], begin: str) -> None:
-    """Have SQLite begin as it is told: by itself the driver would begin only when it sees a write."""
+def prepare(pool: Engine, pragmas: tuple[str, ...], begin: str | None = None) -> None:
+    """Have SQLite begin as it is told, or never: by itself the driver would begin only when it sees a write."""
 
     def connected(raw: sqlite3.Connection, _: object) -> None:
         raw.isolation_level = None
@@ -180,7 +192,8 @@ def prepare(pool: Engine, pragmas: tuple[str, ...], begin: str) -> None:
             raw.execute(f"PRAGMA {pragma}")
 
     listen(pool, "connect", connected)
-    listen(pool, "begin", lambda connection: connection.exec_driver_sql(begin))
+    if begin:
+        listen(pool, "begin", lambda connection: connection.exec_driver_sql(begin))
 
 
 def driver_of(connection: Connection) -> sqlite3.Connection:

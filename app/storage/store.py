@@ -19,8 +19,8 @@ from sqlalchemy import (
 from app.domain.errors import NotFound, Overloaded
 from app.domain.invoice import Event, Invoice, Snapshot
 from app.storage import idempotency
-from app.storage.dispatch import tell
 from app.storage.engine import Engine, StoreUnusable, open_engine
+from app.storage.events import tell
 from app.storage.idempotency import IdempotencyKey, Kept
 from app.storage.inbox import CLOSE
 from app.storage.intake import TOGETHER, Intake
@@ -200,7 +200,7 @@ class Store:
         return written
 
     async def kept(self, key: IdempotencyKey, now: datetime) -> Kept | None:
-        return await self.engine.read(partial(idempotency.find, key=key, now=now))
+        return await self.engine.look(partial(idempotency.find, key=key, now=now))
 
     async def take_key(self, key: IdempotencyKey, invoice_id: str, now: datetime, until: datetime) -> bool:
         """Whether the key was free, or its call was cut off, and is now this call's until then."""
@@ -279,7 +279,7 @@ class Store:
         return await self.engine.read(work)
 
     async def invoice(self, id: str) -> Invoice | None:
-        found = await self.engine.read(partial(invoices_of, statement=ONE, values={"key": id}))
+        found = await self.engine.look(partial(invoices_of, statement=ONE, values={"key": id}))
         return found[0] if found else None
 
     async def by_reference(self, provider: str, reference: str) -> Invoice | None:
@@ -340,9 +340,11 @@ class Store:
             await self.engine.alter(bring_to_head)
 
 
-async def migrate(url: str) -> None:
+async def prepare(url: str, *, migrating: bool = True) -> None:
+    """Whether it can be used, once it is at head: StoreUnusable, StoreInUse, Overloaded say why not."""
     async with open_engine(url) as engine:
-        await Store(engine).migrate()
+        if migrating:
+            await Store(engine).migrate()
 
 
 def bring_to_head(connection: Connection) -> None:

@@ -1,7 +1,7 @@
 """The schema, as SQLAlchemy Core tables and the types that turn our values into columns and back."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -25,11 +25,9 @@ from typing_extensions import override
 
 from app.domain.delivery import Attempt
 from app.domain.invoice import Checkout, Customer, Item, Status
+from app.domain.milliseconds import from_milliseconds, to_milliseconds
 
 T = TypeVar("T")
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MILLISECOND = timedelta(milliseconds=1)
 
 
 class Instant(TypeDecorator[datetime]):
@@ -40,11 +38,11 @@ class Instant(TypeDecorator[datetime]):
 
     @override
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
-        return None if value is None else (value - EPOCH) // MILLISECOND
+        return None if value is None else to_milliseconds(value)
 
     @override
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else EPOCH + timedelta(milliseconds=value)
+        return None if value is None else from_milliseconds(value)
 
 
 class Word(TypeDecorator[Status]):

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from tests.browser.browser import FAILED_TO_LOAD, Sight, launched, looking, served
-from tests.doors import SECRETS
+from tests.browser.browser import FAILED_TO_LOAD, Sight, looking, served
+from tests.callers import SECRETS
 from tests.receiver import SECRET, Receiver, receiving
 from tests.world import SHOPPER, World, open_world
 
@@ -38,18 +38,6 @@ class Office:
         async with looking(self.browser, self.url, **options) as sight:
             await sign_in(sight)
             yield sight
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    """One loop for all, and so one browser."""
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with launched() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -13,11 +13,12 @@ import pytest
 from playwright.async_api import Browser, Page, Request, Route, ViewportSize, expect
 
 from app.cli import played
-from app.main import create_app, sandbox_keys
+from app.configured import sandbox_keys
+from app.main import create_app
 from app.providers import kinds
 from app.settings import SANDBOX_KEY, SANDBOX_WEBHOOK_SECRET, Settings
 from app.simulator import credentials
-from tests.browser.browser import FAILED_TO_LOAD, Sight, launched, looking
+from tests.browser.browser import FAILED_TO_LOAD, Sight, looking
 from tests.serving import serving
 from tests.world import OPEN
 
@@ -135,18 +136,6 @@ class Shopper:
         await self.page.set_viewport_size(PHONE)
         assert await self.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
         await self.page.set_viewport_size(DESK)
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    """The browser and the street are there for all tests of this module."""
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with launched() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

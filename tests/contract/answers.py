@@ -1,13 +1,5 @@
-"""Providers' answers, spoilt and sent through the exchange: what comes of each has a name, or is what was really said.
+"""Providers' answers, spoilt and sent through the exchange: each comes to a name, or to what was really said."""
 
-`python -m tests.contract.answers [how many]` tries that many; the suite tries some, and lets hypothesis look too.
-"""
-
-import asyncio
-import random
-import sys
-import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -19,6 +11,7 @@ import httpx
 
 from app.connection import Doubt
 from app.domain.errors import (
+    AlreadyExists,
     Faulty,
     Misconfigured,
     OutcomeUnknown,
@@ -31,10 +24,10 @@ from app.domain.errors import (
     Unreadable,
 )
 from app.exchange import Exchange
-from app.observe import configure_logging
 from app.provider import Provider
 from app.wire import MaybeSent, NotSent, Reason
 from tests.contract.mutations import spoilt
+from tests.contract.tally import Tally, chances
 from tests.contract.truths import untruths
 from tests.test_cases import CASES, FLOWS, Case, provider_for, snapshots_in
 from tests.test_cases import read as read_case
@@ -55,13 +48,14 @@ HEADERS: tuple[tuple[str, str], ...] = (
 # fmt: on
 DOUBTS: Mapping[str, type[ProviderError]] = {"timeout": TimedOut, "closed": Faulty}
 CLASSES: Mapping[int, type[ProviderError]] = {4: Rejected, 5: Faulty}
-CLIENT_ERRORS: Mapping[int, type[ProviderError]] = {
+CLIENT_ERRORS: dict[int, type[ProviderError]] = {
     401: Misconfigured,
     403: Misconfigured,
     404: ProviderNotFound,
     408: TimedOut,
     429: Throttled,
 }
+ON_CREATE: dict[int, type[ProviderError]] = {404: Rejected, 409: AlreadyExists}
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +167,8 @@ def after_write(call: str, saying: Saying) -> type[ProviderError]:
         return Unavailable
     if saying.failure or saying.status // 100 != 4 or saying.status == 408:
         return OutcomeUnknown
-    return Rejected if call == "create" and saying.status == 404 else CLIENT_ERRORS.get(saying.status, Rejected)
+    promised = CLIENT_ERRORS | ON_CREATE if call == "create" else CLIENT_ERRORS
+    return promised.get(saying.status, Rejected)
 
 
 def after_read(saying: Saying) -> type[ProviderError]:
@@ -184,45 +179,23 @@ def after_read(saying: Saying) -> type[ProviderError]:
     return CLIENT_ERRORS.get(saying.status) or CLASSES.get(saying.status // 100, Unreadable)
 
 
-@dataclass
-class Tally:
-    """How often each thing came of it, and whatever should not have."""
+async def try_many(count: int, seed: int) -> Tally:
+    tally = Tally()
+    for name, chance in chances(count, seed):
+        await try_one(tally, chance, name)
+    return tally
 
-    outcomes: Counter[str] = field(default_factory=Counter)
-    findings: list[str] = field(default_factory=list)
 
-    async def add(self, chance: Random, name: str) -> None:
-        conversation = chance.choice(conversations())
-        sayings = conversation.sayings()
-        at = chance.randrange(len(sayings))
-        sayings[at] = misspoken(chance, sayings[at])
-        came, wrong = await tried(conversation, sayings)
-        self.outcomes[came] += 1
-        if wrong:
-            self.findings.append(f"{name} {conversation.kind} {conversation.name}: {wrong}; {shortened(sayings[at])}")
+async def try_one(tally: Tally, chance: Random, name: str) -> None:
+    conversation = chance.choice(conversations())
+    sayings = conversation.sayings()
+    at = chance.randrange(len(sayings))
+    sayings[at] = misspoken(chance, sayings[at])
+    came, wrong = await tried(conversation, sayings)
+    tally.outcomes[came] += 1
+    if wrong:
+        tally.findings.append(f"{name} {conversation.kind} {conversation.name}: {wrong}; {shortened(sayings[at])}")
 
 
 def shortened(saying: Saying) -> str:
     return f"{saying.status} {saying.failure!r} {saying.body[:2000]!r}"
-
-
-async def try_many(count: int, seed: int) -> Tally:
-    """Each is drawn from a seed of its own, so that one alone can be tried again."""
-    tally = Tally()
-    for number in range(count):
-        await tally.add(Random(f"{seed}-{number}"), f"{seed}-{number}")  # noqa: S311  # no secret hangs on it
-    return tally
-
-
-def main(count: int = 60_000) -> int:
-    configure_logging("error")
-    seed, began = random.randrange(1 << 30), time.monotonic()  # noqa: S311  # another run each time
-    tally = asyncio.run(try_many(count, seed))
-    print(*tally.findings[:20], sep="\n")  # noqa: T201
-    took = time.monotonic() - began
-    print(f"{count} answers from seed {seed} in {took:.0f} s, {len(tally.findings)} findings: {dict(tally.outcomes)}")  # noqa: T201
-    return bool(tally.findings)
-
-
-if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:])))

@@ -1,17 +1,9 @@
-"""Notifications, spoilt before or after they are signed: none that was touched is believed, and none breaks a reader.
-
-`python -m tests.contract.letters [how many]` tries that many; the suite tries some.
-"""
+"""Notifications, spoilt before or after they are signed: none that was touched is believed, none breaks a reader."""
 
 import hmac
 import json
-import random
-import sys
-import time
 from base64 import b64encode
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from random import Random
@@ -20,6 +12,7 @@ from typing import Any
 from app.provider import Notification, Provider
 from app.providers import build
 from tests.contract.mutations import read, spoilt
+from tests.contract.tally import Tally, chances
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 SECRET = "example-secret-of-this-year"
@@ -67,28 +60,31 @@ def signed(kind: str, body: bytes, *, stamped: bool = False) -> dict[str, str]:
     return {"webhook-id": "evt_1", "webhook-timestamp": at, "webhook-signature": f"v1,{mac}"}
 
 
-@dataclass
-class Tally:
-    outcomes: Counter[str] = field(default_factory=Counter)
-    findings: list[str] = field(default_factory=list)
+def try_many(count: int, seed: int) -> Tally:
+    tally = Tally()
+    for name, chance in chances(count, seed):
+        try_one(tally, chance, name)
+    return tally
 
-    def add(self, chance: Random, name: str) -> None:
-        kind, told = chance.choice(LETTERS)
-        body = json.dumps(told).encode()
-        worse, headers = spoilt(chance, body), signed(kind, body, stamped=chance.random() < 0.5)
-        for wrong in (*proof_faults(chance, kind, body, worse, headers), *self._misread(kind, worse)):
-            self.findings.append(f"{name} {kind}: {wrong}; {worse[:2000]!r}")
 
-    def _misread(self, kind: str, body: bytes) -> Iterator[str]:
-        try:
-            found = account(kind).read_notification(signed(kind, body), body)
-        except (ValueError, RecursionError):
-            self.outcomes["unreadable"] += 1
-        except Exception as error:  # noqa: BLE001  # it is what is looked for
-            yield f"{type(error).__name__}: {error}"
-        else:
-            self.outcomes["read"] += 1
-            yield from made_up(found, body)
+def try_one(tally: Tally, chance: Random, name: str) -> None:
+    kind, told = chance.choice(LETTERS)
+    body = json.dumps(told).encode()
+    worse, headers = spoilt(chance, body), signed(kind, body, stamped=chance.random() < 0.5)
+    for wrong in (*proof_faults(chance, kind, body, worse, headers), *misread(tally, kind, worse)):
+        tally.findings.append(f"{name} {kind}: {wrong}; {worse[:2000]!r}")
+
+
+def misread(tally: Tally, kind: str, body: bytes) -> Iterator[str]:
+    try:
+        found = account(kind).read_notification(signed(kind, body), body)
+    except (ValueError, RecursionError):
+        tally.outcomes["unreadable"] += 1
+    except Exception as error:  # noqa: BLE001  # it is what is looked for
+        yield f"{type(error).__name__}: {error}"
+    else:
+        tally.outcomes["read"] += 1
+        yield from made_up(found, body)
 
 
 def proof_faults(chance: Random, kind: str, body: bytes, worse: bytes, headers: Mapping[str, str]) -> Iterator[str]:
@@ -133,24 +129,3 @@ def texts(said: Any) -> Iterator[str]:
         case list():
             for held in said:
                 yield from texts(held)
-
-
-def try_many(count: int, seed: int) -> Tally:
-    """Each is drawn from a seed of its own, so that one alone can be tried again."""
-    tally = Tally()
-    for number in range(count):
-        tally.add(Random(f"{seed}-{number}"), f"{seed}-{number}")  # noqa: S311  # no secret hangs on it
-    return tally
-
-
-def main(count: int = 20_000) -> int:
-    seed, began = random.randrange(1 << 30), time.monotonic()  # noqa: S311  # another run each time
-    tally = try_many(count, seed)
-    print(*tally.findings[:20], sep="\n")  # noqa: T201
-    took = time.monotonic() - began
-    print(f"{count} letters from seed {seed} in {took:.0f} s, {len(tally.findings)} findings: {dict(tally.outcomes)}")  # noqa: T201
-    return bool(tally.findings)
-
-
-if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:])))

@@ -1,17 +1,11 @@
-"""The whole service in front of simulators whose answers are spoilt: whatever they say, it keeps its own promise.
-
-`python -m tests.contract.liars [how many]` makes that many calls; the suite makes some.
-"""
+"""The whole service in front of simulators whose answers are spoilt: whatever they say, it keeps its own promise."""
 
 import asyncio
 import hmac
 import json
-import random
 import socket
-import sys
 import tempfile
-import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -29,6 +23,7 @@ from app.api.openapi import document
 from app.simulator import create_sandbox, credentials
 from tests.contract.answers import STATUSES, Saying, reworded
 from tests.contract.mutations import spoilt
+from tests.contract.tally import Tally
 from tests.contract.truths import READERS, exactly
 from tests.serving import serving
 from tests.world import ORDERS, SERVICE, World, open_world
@@ -79,8 +74,7 @@ class Caller:
     liar: Liar
     chance: Random
     asked: dict[str, dict[str, Any]] = field(default_factory=dict)
-    answers: Counter[str] = field(default_factory=Counter)
-    findings: list[str] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
 
     async def call(self, count: int) -> None:
         for _ in range(count):
@@ -114,7 +108,7 @@ class Caller:
         id = self.some()
         answer = await self.say("getInvoice", "GET", f"/v1/invoices/{id}", params=query)
         if answer.status_code != 200 and query != {"refresh": "true"} and id in self.asked:
-            self.findings.append(f"a read failed: {answer.text}")
+            self.tally.findings.append(f"a read failed: {answer.text}")
         if answer.status_code == 200 and "include" in query:
             self.weigh(exactly(answer.text))
 
@@ -165,9 +159,9 @@ class Caller:
 
     async def say(self, operation: str, method: str, path: str, **sent: Any) -> httpx.Response:
         answer = await self.world.http.request(method, path, **sent)
-        self.answers[f"{operation} {answer.status_code}"] += 1
+        self.tally.outcomes[f"{operation} {answer.status_code}"] += 1
         for wrong in self.promise.breaches(operation, answer):
-            self.findings.append(f"{operation}: {wrong}; {answer.text[:1000]}; told {[*self.liar.told]!r:.3000}")
+            self.tally.findings.append(f"{operation}: {wrong}; {answer.text[:1000]}; told {[*self.liar.told]!r:.3000}")
         if operation in ("createInvoice", "getInvoice", "cancelInvoice", "resolveInvoice") and answer.status_code < 300:
             self.compare(answer.json())
         return answer
@@ -181,7 +175,7 @@ class Caller:
         order = self.asked.get(invoice["id"], {})
         told = {name: invoice[name] for name in ("amount", "currency") if name in order}
         if told != {name: order[name] for name in told} or (order and invoice["provider"] != order["provider"]):
-            self.findings.append(f"asked was {order}, told is {invoice}")
+            self.tally.findings.append(f"asked was {order}, told is {invoice}")
 
     def weigh(self, invoice: dict[str, Any]) -> None:
         """What is owed by the provider's own last word is what is told, unless it is told to be unknown or void."""
@@ -190,7 +184,7 @@ class Caller:
             return
         said = READERS[kind](raw).amount
         if said and None not in said and said != (Decimal(invoice["amount"]), invoice["currency"]):
-            self.findings.append(f"asked was {self.asked[invoice['id']]}, owed is {said}, told is {invoice}")
+            self.tally.findings.append(f"asked was {self.asked[invoice['id']]}, owed is {said}, told is {invoice}")
 
 
 @dataclass
@@ -243,26 +237,12 @@ async def open_liar(database_url: str, chance: Random) -> AsyncIterator[Caller]:
                 yield Caller(world, liar, chance)
 
 
-async def try_many(count: int, seed: int) -> Caller:
+async def try_many(count: int, seed: int) -> Tally:
     """All callers are one person, who does several things at once."""
     chance = Random(seed)  # noqa: S311  # no secret hangs on it
     with tempfile.TemporaryDirectory() as folder, structlog.testing.capture_logs() as logged:
         async with open_liar(f"sqlite:///{folder}/gatehouse.db", chance) as caller:
             await asyncio.gather(*(caller.call(count // CALLERS) for _ in range(CALLERS)))
     failed = [line for line in logged if line["event"] in FAILURES]
-    caller.findings += [f"{line['event']}: {line.get('exc_info')!r}" for line in failed]
-    return caller
-
-
-def main(count: int = 5_000) -> int:
-    seed, began = random.randrange(1 << 30), time.monotonic()  # noqa: S311  # another run each time
-    caller = asyncio.run(try_many(count, seed))
-    print(*sorted(caller.answers.items()), *caller.findings[:20], sep="\n")  # noqa: T201
-    took = time.monotonic() - began
-    calls = caller.answers.total()
-    print(f"{calls} calls from seed {seed} in {took:.0f} s, {len(caller.findings)} findings")  # noqa: T201
-    return bool(caller.findings)
-
-
-if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:])))
+    caller.tally.findings += [f"{line['event']}: {line.get('exc_info')!r}" for line in failed]
+    return caller.tally

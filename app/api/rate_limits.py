@@ -10,17 +10,17 @@ from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.admission import ALWAYS
-from app.api.keys import Key, Keys, bearer
-from app.api.meters import Meter
 from app.api.peers import Network, Peers
 from app.api.problems import problem
-from app.service.buckets import Buckets, Policy, Standing
+from app.api.rate_limiter import RateLimiter
+from app.service.buckets import Policy, Standing, TokenBuckets
+from app.service.keys import Caller, Keys, bearer
 
 VISITS = Policy("address", per_second=20, burst=40)
 FAILURES = Policy("failures", per_second=1, burst=10)
 
 # Where a key is asked for, and a 401 is a wrong guess.
-KEYED = "/v1/"
+API = "/v1/"
 METRICS = "/metrics"
 SIGN_IN = "/ops/session"
 
@@ -29,19 +29,21 @@ SIGN_IN = "/ops/session"
 class Limits:
     """`callers` are counted by the name of their key; all else by address, and `refusals` are of notifications."""
 
-    callers: Meter
-    visits: Buckets
-    failures: Buckets
-    refusals: Buckets
+    callers: RateLimiter
+    visits: TokenBuckets
+    failures: TokenBuckets
+    refusals: TokenBuckets
     peers: Peers
 
     @classmethod
-    def of(cls, callers: Meter, trusted: tuple[Network, ...] = (), clock: Callable[[], float] = monotonic) -> Self:
+    def of(
+        cls, callers: RateLimiter, trusted: tuple[Network, ...] = (), clock: Callable[[], float] = monotonic
+    ) -> Self:
         return cls(
             callers=callers,
-            visits=Buckets(VISITS, clock),
-            failures=Buckets(FAILURES, clock),
-            refusals=Buckets(FAILURES, clock),
+            visits=TokenBuckets(VISITS, clock),
+            failures=TokenBuckets(FAILURES, clock),
+            refusals=TokenBuckets(FAILURES, clock),
             peers=Peers(trusted),
         )
 
@@ -66,12 +68,12 @@ class Limited:
         async def telling(message: Message) -> None:
             if message["type"] == "http.response.start":
                 if guesser is not None and message["status"] == 401:
-                    state["standing"] = failures.taken(guesser)
+                    state["standing"] = failures.hit(guesser)
                 if standing := state.get("standing"):
                     message["headers"] = [*message["headers"], *headers_of(standing)]
             await send(message)
 
-        if guesser is not None and (standing := failures.look(guesser)).wait and not shows_a_key(scope):
+        if guesser is not None and (standing := failures.peek(guesser)).wait and not shows_a_key(scope):
             state["standing"] = standing
             await problem(Request(scope), standing.refusal)(scope, receive, telling)
         else:
@@ -88,7 +90,7 @@ def headers_of(standing: Standing) -> list[tuple[bytes, bytes]]:
 
 
 def takes_a_key(path: str) -> bool:
-    return path.startswith(KEYED) or path in {METRICS, SIGN_IN}
+    return path.startswith(API) or path in {METRICS, SIGN_IN}
 
 
 def shows_a_key(scope: Scope) -> bool:
@@ -101,29 +103,29 @@ def shows_a_key(scope: Scope) -> bool:
     return secret is not None and keys.find(secret) is not None
 
 
-async def count(request: Request, key: Key) -> None:
-    """One more call by this key, or by a shopper from this address; RateLimited."""
+async def count(request: Request, caller: Caller) -> None:
+    """One more call with this key, or by a shopper from this address; RateLimited."""
     limits: Limits | None = request.app.state.limits
     if limits is None or request.scope["path"] in ALWAYS:
         return
-    if key.invoice_id is None:
-        heed(request, await limits.callers.take(key.name))
+    if caller.invoice_id is None:
+        heed(request, await limits.callers.take(caller.name))
     else:
-        heed(request, limits.visits.taken(limits.peers.client(request.scope)))
+        heed(request, limits.visits.hit(limits.peers.client(request.scope)))
 
 
 def visit(request: Request) -> None:
     """One more shopper from this address; RateLimited."""
     limits: Limits | None = request.app.state.limits
     if limits:
-        heed(request, limits.visits.taken(limits.peers.client(request.scope)))
+        heed(request, limits.visits.hit(limits.peers.client(request.scope)))
 
 
 def refuse(request: Request) -> None:
     """One more notification from this address that proves nothing; RateLimited."""
     limits: Limits | None = request.app.state.limits
     if limits:
-        heed(request, limits.refusals.taken(limits.peers.client(request.scope)))
+        heed(request, limits.refusals.hit(limits.peers.client(request.scope)))
 
 
 def heed(request: Request, standing: Standing) -> None:

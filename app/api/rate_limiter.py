@@ -10,7 +10,7 @@ from limits.aio.storage import Storage
 from limits.aio.strategies import MovingWindowRateLimiter
 from limits.errors import StorageError
 
-from app.service.buckets import SLACK, Buckets, Standing
+from app.service.buckets import SLACK, Standing, TokenBuckets
 
 log = structlog.get_logger()
 
@@ -18,7 +18,7 @@ PATIENCE_SECONDS = 0.25
 REST_SECONDS = 1
 
 
-class Meter(Protocol):
+class RateLimiter(Protocol):
     """Takes one more by a name, if there is one left."""
 
     async def take(self, name: str) -> Standing: ...
@@ -27,7 +27,7 @@ class Meter(Protocol):
 class Shared:
     """One count over all replicas, of the burst in the seconds that it takes to come back; `alone` while it is away."""
 
-    def __init__(self, storage: Storage, alone: Buckets) -> None:
+    def __init__(self, storage: Storage, alone: TokenBuckets) -> None:
         self.alone = alone
         self.policy = alone.policy
         self.windows = MovingWindowRateLimiter(storage)
@@ -36,16 +36,16 @@ class Shared:
 
     async def take(self, name: str) -> Standing:
         if self.alone.clock() < self.rests_until:
-            return self.alone.taken(name)
+            return self.alone.hit(name)
         try:
             async with timeout(PATIENCE_SECONDS):
-                return await self._taken(name)
+                return await self._hit(name)
         except (StorageError, TimeoutError):
             log.warning("limits.unshared")
             self.rests_until = self.alone.clock() + REST_SECONDS
-            return self.alone.taken(name)
+            return self.alone.hit(name)
 
-    async def _taken(self, name: str) -> Standing:
+    async def _hit(self, name: str) -> Standing:
         let_in = await self.windows.hit(self.item, name)
         seen = await self.windows.get_window_stats(self.item, name)
         full = max(seen.reset_time - time(), 0.0)

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from app import api
-from app.api.keys import Key, Keys, Role
+from app.service.keys import Caller, Keys, Role
 from app.settings import SANDBOX_KEY as ADMIN
 from tests.world import SERVICE, World, open_world
 
@@ -25,7 +25,7 @@ def bearer(role: str) -> dict[str, str]:
 
 def keys() -> Keys:
     return Keys(
-        Key(name=f"the {role}", role=Role[role.upper()], secret=SecretStr(secret)) for role, secret in SECRETS.items()
+        (SecretStr(secret), Caller(name=f"the {role}", role=Role[role.upper()])) for role, secret in SECRETS.items()
     )
 
 

@@ -1,4 +1,4 @@
-"""Who may call: API keys, each with a name and a role, found by the digest of their secret."""
+"""Who may call: API keys, each of a caller with a name and a role, found by their digest."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,17 +25,16 @@ class Role(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
+class Caller:
+    """By whom a request is made: whoever has a key, or the shopper of one invoice."""
+
     name: str
     role: Role
-    secret: SecretStr
     invoice_id: str | None = None
 
     @classmethod
-    def of_shopper(cls, invoice_id: str, client_secret: str) -> Self:
-        return cls(
-            name=f"shopper {invoice_id}", role=Role.SHOPPER, secret=SecretStr(client_secret), invoice_id=invoice_id
-        )
+    def shopper(cls, invoice_id: str) -> Self:
+        return cls(name=f"shopper {invoice_id}", role=Role.SHOPPER, invoice_id=invoice_id)
 
     def may(self, role: Role) -> bool:
         return self.role >= role
@@ -48,11 +47,15 @@ class Key:
 class Keys:
     """Looked up by digest, so that nothing about a secret can be learned from how long the look-up takes."""
 
-    def __init__(self, keys: Iterable[Key]) -> None:
-        self.by_digest = {digest(key.secret.get_secret_value()): key for key in keys}
+    def __init__(self, callers: Iterable[tuple[SecretStr, Caller]] = ()) -> None:
+        self.callers = {digest(secret.get_secret_value()): caller for secret, caller in callers}
 
-    def find(self, secret: str) -> Key | None:
-        return self.by_digest.get(digest(secret))
+    def find(self, secret: str) -> Caller | None:
+        return self.callers.get(digest(secret))
+
+    def digests(self, name: str, role: Role) -> list[bytes]:
+        """Of every key of that name with which one may do as much."""
+        return [key for key, caller in self.callers.items() if caller.name == name and caller.may(role)]
 
 
 def bearer(authorization: str) -> str | None:
@@ -62,4 +65,4 @@ def bearer(authorization: str) -> str | None:
 
 
 def digest(secret: str) -> bytes:
-    return sha256(secret.encode()).digest()
+    return sha256(secret.encode(errors="replace")).digest()

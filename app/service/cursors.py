@@ -2,49 +2,38 @@
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from app.domain.delivery import Delivery
 from app.domain.invoice import ID, Invoice
+from app.domain.milliseconds import from_milliseconds, to_milliseconds
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MILLISECOND = timedelta(milliseconds=1)
 PLACE = re.compile(r"(0|[1-9][0-9]{0,13}) (\S{1,60})", re.ASCII)
-DELIVERY_ID = re.compile(ID.pattern.replace("inv_", "dlv_"), re.ASCII)
 NUMBER = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
 
 
-def cursor(last: Invoice | Delivery) -> str:
-    return sealed(f"{(last.created_at - EPOCH) // MILLISECOND} {last.id}")
+def page_cursor(last: Invoice | Delivery) -> str:
+    return sealed(f"{to_milliseconds(last.created_at)} {last.id}")
 
 
-def position(text: str) -> tuple[datetime, str]:
-    """The creation and the id of the page's last invoice; ValueError for what we never gave out."""
-    return placed(text, ID)
+def read_page_cursor(text: str, ids: re.Pattern[str] = ID) -> tuple[datetime, str]:
+    """The creation and the id of the page's last one; ValueError for what we never gave out."""
+    found = PLACE.fullmatch(opened(text))
+    if found is None or not ids.fullmatch(found[2]):
+        raise ValueError("is not a cursor")
+    return from_milliseconds(int(found[1])), found[2]
 
 
-def delivery_position(text: str) -> tuple[datetime, str]:
-    """The same of a delivery."""
-    return placed(text, DELIVERY_ID)
-
-
-def count(last: int) -> str:
+def feed_cursor(last: int) -> str:
     return sealed(str(last))
 
 
-def number(text: str) -> int:
+def read_feed_cursor(text: str) -> int:
     """How far the feed was read; ValueError for what we never gave out."""
     found = NUMBER.fullmatch(opened(text))
     if found is None:
         raise ValueError("is not a cursor")
     return int(found[0])
-
-
-def placed(text: str, ids: re.Pattern[str]) -> tuple[datetime, str]:
-    found = PLACE.fullmatch(opened(text))
-    if found is None or not ids.fullmatch(found[2]):
-        raise ValueError("is not a cursor")
-    return EPOCH + int(found[1]) * MILLISECOND, found[2]
 
 
 def sealed(place: str) -> str:
