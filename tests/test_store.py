@@ -820,7 +820,7 @@ async def test_a_locked_file_refuses_writes_until_it_is_free(sqlite_store: Store
             await sqlite_store.reserve(an_invoice())
         done, waiting = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         assert [type(task.exception()) for task in done] == [Overloaded] * len(done)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5, "all are refused together, not one after the other"
     await asyncio.gather(*waiting)
     assert len(await ids(sqlite_store, limit=MOST_WAITING)) == MOST_WAITING - len(done)
 
