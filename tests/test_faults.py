@@ -66,7 +66,7 @@ CREATES = {**WRITE, "status:404": "provider_rejected"}
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with open_world(f"sqlite:///{tmp_path}/gatehouse.db", provider_timeout=0.5) as world:
+    async with open_world(f"sqlite:///{tmp_path}/gatehouse.db", provider_timeout=0.8) as world:
         yield world
 
 

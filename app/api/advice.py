@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 from app.api.answers import answer
 from app.api.problems import documented, kinds, status_of
 from app.domain.errors import NotFound, PaymentError
+from app.service.views import described
 
 router = APIRouter(tags=["service"])
 
@@ -43,6 +44,7 @@ ADVICE: Mapping[str, str] = {
 }
 
 
+@described
 class AdviceOut(TypedDict):
     code: str
     title: str

@@ -7,10 +7,12 @@ from app.api.answers import answer
 from app.api.context import services
 from app.api.problems import documented
 from app.domain.errors import Overloaded
+from app.service.views import described
 
 router = APIRouter(tags=["service"])
 
 
+@described
 class HealthyOut(TypedDict):
     status: str
 

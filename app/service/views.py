@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, NotRequired, TypeAlias, cast
 
 import msgspec
-from pydantic import Field
+from pydantic import Field, with_config
 from typing_extensions import TypedDict
 
 from app.domain.delivery import Delivery
@@ -17,6 +17,9 @@ Instant = Annotated[str, Field(description="RFC 3339, UTC, milliseconds", exampl
 Amount = Annotated[str, Field(description="A decimal string in major units", examples=["49.90"])]
 
 HIDDEN = "***"
+
+# For a shape that the API's description tells: no answer is checked against it, so that nothing is built for that.
+described = with_config(defer_build=True)
 
 DeliveryState: TypeAlias = Literal["pending", "delivered", "failed", "paused"]
 
@@ -41,6 +44,7 @@ class CheckoutOut(TypedDict):
     expires_at: Instant | None
 
 
+@described
 class InvoiceOut(TypedDict):
     id: Annotated[str, Field(examples=["inv_01jd7q8m3zf5k9w2x4y6a8b0c2"])]
     provider: str
@@ -73,6 +77,7 @@ class InvoiceOut(TypedDict):
     stale: Annotated[bool, Field(description="The provider could not be asked just now: this is the last known state")]
 
 
+@described
 class VisitOut(TypedDict):
     outcome: Literal["redirect", "completed"]
     url: str | None
@@ -80,6 +85,7 @@ class VisitOut(TypedDict):
     invoice: InvoiceOut
 
 
+@described
 class EventOut(TypedDict):
     id: Annotated[str, Field(examples=["evt_01jd7q8m3zf5k9w2x4y6a8b0c2"])]
     type: Annotated[str, Field(examples=["invoice.completed"])]
@@ -88,6 +94,7 @@ class EventOut(TypedDict):
     data: Annotated[InvoiceOut, Field(description="The invoice as it was then; a deposit's own facts are beside it")]
 
 
+@described
 class EventsOut(TypedDict):
     data: list[EventOut]
     next_cursor: Annotated[str, Field(description="Always given: with it, what comes later is read later")]
@@ -101,6 +108,7 @@ class AttemptOut(TypedDict):
     ms: int
 
 
+@described
 class DeliveryOut(TypedDict):
     id: Annotated[str, Field(examples=["dlv_01jd7q8m3zf5k9w2x4y6a8b0c2"])]
     event_id: str
@@ -112,6 +120,7 @@ class DeliveryOut(TypedDict):
     next_attempt_at: Instant | None
 
 
+@described
 class DeliveriesOut(TypedDict):
     data: list[DeliveryOut]
     next_cursor: str | None
@@ -140,6 +149,7 @@ class StepOut(TypedDict):
     kind: Literal["call", "notification", "move", "echo", "delivery", "operator"]
 
 
+@described
 class TraceOut(TypedDict):
     data: list[StepOut]
 
@@ -151,6 +161,7 @@ class SourceOut(TypedDict):
     code: str | None
 
 
+@described
 class ListOut(TypedDict):
     data: list[InvoiceOut]
     next_cursor: str | None
@@ -180,6 +191,7 @@ class HealthOut(TypedDict):
     drift: int
 
 
+@described
 class SheetOut(TypedDict):
     name: str
     kind: str
@@ -192,6 +204,7 @@ class SheetOut(TypedDict):
     health: HealthOut
 
 
+@described
 class SheetsOut(TypedDict):
     data: list[SheetOut]
 
@@ -203,6 +216,7 @@ class AssetOut(TypedDict):
     precision: int
 
 
+@described
 class AssetsOut(TypedDict):
     data: list[AssetOut]
 
@@ -211,6 +225,7 @@ class QuestionOut(TypedDict):
     name: str
 
 
+@described
 class QuestionsOut(TypedDict):
     data: list[QuestionOut]
 
