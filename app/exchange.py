@@ -16,7 +16,6 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -28,6 +27,7 @@ import structlog
 from opentelemetry.trace import Span, Tracer
 from pydantic import SecretStr
 
+from app.aside import aside
 from app.domain.errors import (
     AlreadyExists,
     Complaint,
@@ -120,16 +120,12 @@ class Trip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """Carries flows out over HTTP; whoever listens hears of every call, and `figures` count it.
-
-    `aside` is entered for as long as one waits for a provider.
-    """
+    """Carries flows out over HTTP; whoever listens hears of every call, and `figures` count it."""
 
     wire: httpx.AsyncBaseTransport
     listener: Callable[[Heard], None] = lambda _: None
     figures: Figures = field(default_factory=Figures)
     tracer: Tracer | None = None
-    aside: Callable[[], AbstractContextManager[None]] = nullcontext
     clock: Callable[[], float] = time.monotonic
     lanes: dict[str, Lane] = field(default_factory=dict)
 
@@ -158,7 +154,7 @@ class Exchange:
             if call is None:
                 self._drifted(trip, list(strange_words(result)))
                 return cast("T", result)
-            with self.aside():
+            with aside():
                 answer = await self._ask(trip, call)
         raise RuntimeError(f"a flow may send {MOST_CALLS} calls, not more")
 

@@ -13,7 +13,6 @@ from fastapi import FastAPI
 from opentelemetry.trace import Tracer
 
 from app import api, ops
-from app.api.admission import aside
 from app.api.bodies import read
 from app.api.problems import status_of
 from app.configured import (
@@ -97,7 +96,6 @@ async def open_services(
             listener=traces.heard,
             figures=figures or Figures(),
             tracer=tracer,
-            aside=aside,
         )
         records = Records(store=store, exchange=exchange, providers=providers, clock=clock, traces=traces)
         deliveries = Deliveries(

@@ -95,9 +95,16 @@ class Patient(HttpToolsProtocol):
         super().on_message_complete()
 
     def pause_writing(self) -> None:
-        """Whoever doesn't read an answer has no more time for that than for a request."""
+        """Whoever reads nothing of an answer has no more time for that than for a request."""
         super().pause_writing()
-        self.unread = self.loop.call_later(self.longest_seconds, self.transport.abort)
+        self._expect_less(self.transport.get_write_buffer_size() + 1)
+
+    def _expect_less(self, before: int) -> None:
+        left = self.transport.get_write_buffer_size()
+        if left < before:
+            self.unread = self.loop.call_later(self.longest_seconds, self._expect_less, left)
+        else:
+            self.transport.abort()
 
     def resume_writing(self) -> None:
         self._is_read()
@@ -237,6 +244,7 @@ def configured(application: Any, host: str, port: int, **options: Any) -> uvicor
         port=port,
         factory=isinstance(application, str),
         **{"http": Patient, **options},
+        loop="asyncio",
         log_config=None,
         access_log=False,
         server_header=False,

@@ -7,8 +7,10 @@ from types import SimpleNamespace
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from app.api.admission import Admission, aside
+from app.api.admission import Admission
+from app.aside import aside
 from app.observe import Line
+from app.service.flights import Flights
 
 pytestmark = pytest.mark.anyio
 
@@ -18,6 +20,7 @@ class House:
     """An application in which each call stays until it is let go; `served` are their paths, in order."""
 
     door: Admission = field(init=False)
+    flights: Flights = field(default_factory=Flights)
     served: list[str] = field(default_factory=list)
     going: dict[str, asyncio.Event] = field(default_factory=dict)
     answers: dict[str, list[Message]] = field(default_factory=dict)
@@ -29,6 +32,8 @@ class House:
         if path.startswith("/ask"):
             with aside():
                 await self.event(f"{path} answered").wait()
+        if path.startswith("/join"):
+            await self.flights.join("shared", self.event("shared").wait)
         await self.event(path).wait()
 
     def event(self, name: str) -> asyncio.Event:
@@ -98,6 +103,15 @@ async def test_waiting_for_a_provider_lets_another_work() -> None:
     assert "/3" in full.served
 
 
+async def test_whoever_waits_for_what_another_has_begun_lets_others_work() -> None:
+    full = house(at_work=2)
+    await full.come("/join1", "/join2", "/3")
+    assert full.served == ["/join1", "/join2", "/3"]
+    assert (full.door.inside, full.door.working) == (3, 2)
+    await full.go("shared", "/join1", "/join2", "/3")
+    assert (full.door.inside, full.door.working) == (0, 0)
+
+
 async def test_only_so_many_wait_for_providers() -> None:
     full = house(at_work=1, at_once=2)
     await full.come("/ask1", "/ask2", "/ask3")
@@ -153,6 +167,17 @@ async def test_whoever_is_cut_off_as_its_turn_comes_gives_its_place_back() -> No
     assert full.served == ["/1", "/3"]
     await full.go("/3")
     assert (full.door.inside, full.door.working) == (0, 0)
+
+
+async def test_a_turn_that_comes_as_somebody_leaves_the_line_is_anothers() -> None:
+    full = house(at_work=1)
+    await full.come("/1", "/2", "/3")
+    full.door.at_work = 2
+    full.calls["/2"].cancel()
+    full.door.move(0, 0)
+    await settled()
+    assert full.served == ["/1", "/3"]
+    assert (full.door.inside, full.door.working, len(full.door.line)) == (2, 2, 0)
 
 
 async def test_what_tells_how_it_is_never_stands_in_line() -> None:

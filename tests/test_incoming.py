@@ -17,8 +17,9 @@ from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from app.api.admission import AT_WORK, SEAT, Admission, Seat
+from app.api.admission import AT_WORK, Admission, Seat
 from app.api.bodies import read
+from app.aside import SEAT
 from app.configured import sandbox_keys
 from app.domain.errors import Malformed, Overloaded
 from app.main import create_app
@@ -94,15 +95,23 @@ async def test_a_body_on_its_way_keeps_nobody_out() -> None:
     assert (door.coming_in, door.inside) == (0, 1)
 
 
-async def test_whoever_has_sent_it_must_find_a_place() -> None:
-    door = admission(at_once=1)
-    slow = Sender(door)
-    reading = slow.begin()
+async def test_whoever_has_sent_it_goes_first_and_must_find_a_place() -> None:
+    door = admission(at_work=1, burst_seconds=0.1)
+    slow, quick, other = Sender(door), Sender(door), Seat(door)
+    first, second = slow.begin(), quick.begin()
     await slow.send(b"a")
-    await Seat(door).take()
+    await quick.send(b"b")
+    await other.take()
+    later = asyncio.create_task(Seat(door).take())
+    await quick.send(None)
+    assert not second.done()
+    other.leave()
+    assert await second == b"b"
+    assert (door.working, len(door.line), later.done()) == (1, 1, False)
     await slow.send(None)
-    with pytest.raises(Overloaded):
-        await reading
+    for refused in (first, later):
+        with pytest.raises(Overloaded):
+            await refused
 
 
 async def test_bodies_on_their_way_fill_only_so_much_memory() -> None:
@@ -340,13 +349,13 @@ async def read_slowly(caller: socket.socket, size: int, pause: float = 0) -> int
 
 async def test_whoever_does_not_read_an_answer_is_not_waited_for(hurried: int) -> None:
     async with asking(hurried, LARGE) as caller:
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(1.2)
         assert await read_slowly(caller, 1_000_000) < 500_000
 
 
 async def test_nothing_more_is_written_to_whoever_is_gone(hurried: int, caplog: pytest.LogCaptureFixture) -> None:
     async with asking(hurried, LARGE, "/livez"):
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(1.2)
     assert caplog.records == []
 
 

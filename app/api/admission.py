@@ -6,15 +6,16 @@ joins it then is told so sooner, since an answer that comes late helps nobody.
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import ContextVar
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from time import monotonic
+from typing import cast
 
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.problems import problem
+from app.aside import SEAT
 from app.domain.errors import Overloaded
 
 AT_WORK = 32
@@ -81,12 +82,17 @@ class Admission:
             SEAT.reset(mine)
             seat.leave()
 
-    async def enter(self) -> None:
-        """Take a place, in turn; Overloaded where that would take, or has taken, too long."""
-        if self.line or not self.free:
-            await self._stand_in_line()
-        else:
+    async def enter(self, *, again: bool = False) -> None:
+        """Take a place, in turn; Overloaded where that would take, or has taken, too long.
+
+        `again`: whoever has been inside goes first.
+        """
+        if self.free and (again or not self.line):
             self.move(1, 1)
+        elif len(self.line) < self.in_line or again:
+            await self._stand_in_line(self.line.appendleft if again else self.line.append)
+        else:
+            raise Overloaded("More calls are waiting than can be served soon.", retry_after=1)
 
     @property
     def free(self) -> bool:
@@ -97,18 +103,18 @@ class Admission:
         self.inside += inside
         self.working += working
         while self.line and self.free:
-            self.inside += 1
-            self.working += 1
-            self.line.popleft().set_result(None)
+            turn = self.line.popleft()
+            if not turn.done():
+                self.inside += 1
+                self.working += 1
+                turn.set_result(None)
 
-    async def _stand_in_line(self) -> None:
+    async def _stand_in_line(self, join: Callable[["asyncio.Future[None]"], None]) -> None:
         """Until there is a place, which then is taken."""
-        if len(self.line) >= self.in_line:
-            raise Overloaded("More calls are waiting than can be served soon.", retry_after=1)
         turn = asyncio.get_running_loop().create_future()
         now = monotonic()
         self.line_since = self.line_since if self.line else now
-        self.line.append(turn)
+        join(turn)
         stands = now - self.line_since >= self.burst_seconds
         patience = self.patience_seconds if stands else self.burst_seconds
         going = turn.get_loop().call_later(patience, self._go, turn)
@@ -116,7 +122,8 @@ class Admission:
             await turn
         except asyncio.CancelledError:
             if turn.cancelled():
-                self.line.remove(turn)
+                with suppress(ValueError):
+                    self.line.remove(turn)
             elif turn.exception() is None:
                 self.move(-1, -1)
             raise
@@ -139,21 +146,14 @@ class Seat(AbstractContextManager[None]):
         self.bytes = 0
         self.of_stranger = 0
 
-    async def take(self) -> None:
-        await self.admission.enter()
+    async def take(self, *, again: bool = False) -> None:
+        await self.admission.enter(again=again)
         self.taken = True
 
     def leave(self) -> None:
         if self.taken:
             self.taken = False
             self.admission.move(-1, 0 if self.waits else -1)
-
-    def back(self) -> None:
-        """Whoever has been inside needs not stand in line again; Overloaded where no place is left at all."""
-        if self.admission.inside >= self.admission.at_once:
-            raise Overloaded("As many calls as can be taken are under way.", retry_after=1)
-        self.admission.move(1, 1)
-        self.taken = True
 
     def __enter__(self) -> None:
         self.waits += 1
@@ -181,27 +181,22 @@ class Seat(AbstractContextManager[None]):
         self.bytes = self.of_stranger = 0
 
 
-SEAT: ContextVar[Seat] = ContextVar("seat")
-NOBODYS = nullcontext()
-
-
-def aside() -> AbstractContextManager[None]:
-    """While the call that something is done for, if it is for one, waits for a provider, another may work."""
-    return SEAT.get(None) or NOBODYS
+def seat() -> Seat:
+    return cast("Seat", SEAT.get())
 
 
 def leave() -> None:
     """A call that is to wait for something to happen counts no longer among those that are under way."""
-    SEAT.get().leave()
+    seat().leave()
 
 
-@contextmanager
-def coming_in() -> Iterator[Seat]:
+@asynccontextmanager
+async def coming_in() -> AsyncIterator[Seat]:
     """While its body is on the way a call has no place: whoever sends slowly keeps nobody else out."""
-    seat = SEAT.get()
-    seat.leave()
+    mine = seat()
+    mine.leave()
     try:
-        yield seat
+        yield mine
     finally:
-        seat.drop()
-    seat.back()
+        mine.drop()
+    await mine.take(again=True)

@@ -29,7 +29,7 @@ async def read(request: Request, most: int = MOST_BYTES) -> bytes:
     """The raw body. TooLarge as soon as it is known to be, Malformed where it takes too long."""
     sized(request, most)
     raw, proved = bytearray(), hasattr(request.state, "caller")
-    with coming_in() as seat:
+    async with coming_in() as seat:
         try:
             async with timeout(seat.admission.longest_seconds):
                 async for chunk in request.stream():

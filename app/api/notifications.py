@@ -7,7 +7,7 @@ from app.api.bodies import read
 from app.api.context import services
 from app.api.problems import documented
 from app.domain import errors
-from app.domain.errors import NotFound, Unauthenticated
+from app.domain.errors import Malformed, NotFound, Unauthenticated
 from app.domain.invoice import ID
 from app.observe import note
 
@@ -67,7 +67,7 @@ async def taken(request: Request, provider: str, invoice_id: str | None) -> Resp
     """Answered as soon as it is kept; whatever it leads to comes after. Who proves something is never limited."""
     try:
         await accept(request, provider, invoice_id)
-    except (NotFound, Unauthenticated):
+    except (NotFound, Unauthenticated, Malformed):
         rate_limits.refuse(request)
         raise
     return Response(status_code=200)

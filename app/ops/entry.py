@@ -88,7 +88,7 @@ class Entry:
             form = await form_of(request, self.read)
         except PaymentError as error:
             note(request.scope, code=error.code)
-            return self.pages.sign_in(after=FRONT, status=self.status_of(type(error)), refused=True)
+            return self.pages.sign_in(after=FRONT, status=self.status_of(type(error)), refused=not error.retryable)
         after = place_of(form.get("after", ""))
         cookie = self.sessions.begin(form.get("key", ""))
         if cookie is None:

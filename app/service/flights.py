@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
+
+from app.aside import aside
 
 T = TypeVar("T")
 
@@ -15,7 +17,11 @@ class Flights:
     under_way: dict[Hashable, asyncio.Task[Any]] = field(default_factory=dict)
 
     async def join(self, key: Hashable, depart: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        return await asyncio.shield(self.start(key, depart))
+        under_way = self.under_way.get(key)
+        if under_way is None:
+            return await asyncio.shield(self.start(key, depart))
+        with aside():
+            return cast("T", await asyncio.shield(under_way))
 
     def start(self, key: Hashable, depart: Callable[[], Coroutine[Any, Any, T]]) -> "asyncio.Task[T]":
         task = self.under_way.get(key)

@@ -8,6 +8,7 @@ from hashlib import sha256
 from time import monotonic
 from typing import TypeAlias
 
+from app.aside import aside
 from app.domain.errors import IdempotencyInProgress, IdempotencyMismatch, OutcomeUnknown, PaymentError
 from app.service.clock import Clock
 from app.service.creation import KeyTaken
@@ -87,7 +88,8 @@ class Idempotency:
                 return kept
             if monotonic() > patience:
                 raise IdempotencyInProgress("The first call with this key is still running.", retry_after=1)
-            await asyncio.sleep(LOOK_EVERY_SECONDS)
+            with aside():
+                await asyncio.sleep(LOOK_EVERY_SECONDS)
 
 
 def fingerprint(path: str, canonical: bytes) -> bytes:

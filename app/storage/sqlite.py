@@ -155,6 +155,7 @@ class Sqlite:
     def _prove(self) -> None:
         try:
             self._writing.connect().close()
+            self._looking.connect().close()
         except DBAPIError as error:
             self._let_go()
             raise StoreUnusable(f"The SQLite file cannot be used: {error.orig}.") from error
