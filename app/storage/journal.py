@@ -14,6 +14,7 @@ from app.storage.tables import pauses, steps
 
 # So many steps of one invoice are kept, the newest.
 MOST_STEPS = 500
+PRUNED_AT_ONCE = 100
 
 ADD = insert(steps).inline()
 OF_INVOICE = (
@@ -53,8 +54,15 @@ class Journal:
         await self.engine.write(work)
 
     async def prune(self, ids: Collection[str]) -> None:
-        """Forget the oldest steps of those that have too many."""
-        await self.engine.write(partial(run, statement=PRUNE, values={"ids": list(ids)}))
+        """Forget the oldest steps of those that have too many.
+
+        So many of them at once, no fewer: a statement for each number would be kept prepared, and they are large.
+        """
+        every = list(ids)
+        for start in range(0, len(every), PRUNED_AT_ONCE):
+            some = every[start : start + PRUNED_AT_ONCE]
+            some += some[-1:] * (PRUNED_AT_ONCE - len(some))
+            await self.engine.write(partial(run, statement=PRUNE, values={"ids": some}))
 
     async def of_invoice(self, id: str) -> list[Step]:
         """Oldest first."""
