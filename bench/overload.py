@@ -6,7 +6,6 @@ The peak is found first, and again between the heavier runs, since no machine is
 
 import asyncio
 import json
-import shutil
 import sys
 import tempfile
 import time
@@ -19,6 +18,7 @@ from typing import cast
 
 import httpx
 
+from bench import wrk
 from tests.crash import KINDS, Crash, open_crash
 from tests.processes import KEY, address, caller, log_of, port_of, spawn, up
 from tests.world import ORDERS
@@ -70,14 +70,8 @@ class Bench:
     failed: bool = False
 
     async def load(self, callers: int, seconds: float) -> Load:
-        wrk = await asyncio.create_subprocess_exec(
-            *("wrk", "--threads", "1", "--connections", str(callers), "--duration", f"{seconds:.0f}s"),
-            *("--timeout", "10s", "--script", str(SCRIPT), self.crash.service, "--"),
-            *(str(self.folder / "ids"), str(self.folder / "orders"), KEY),
-            stdout=asyncio.subprocess.PIPE,
-        )
-        said, _ = await wrk.communicate()
-        return Load(**json.loads(said.splitlines()[-1]))
+        words = (str(self.folder / "ids"), str(self.folder / "orders"), KEY)
+        return Load(**await wrk.asked(SCRIPT, self.crash.service, callers, seconds, *words))
 
     async def peak(self) -> None:
         self.peaks.append((await self.load(CALLERS, PEAK_SECONDS)).goodput)
@@ -168,8 +162,7 @@ async def playing(folder: Path) -> AsyncIterator[str]:
 
 
 async def main(seconds: float) -> int:
-    if not shutil.which("wrk"):
-        print("wrk is not here: apt-get install wrk", file=sys.stderr)  # noqa: T201
+    if not wrk.is_here():
         return 1
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/bench.db"

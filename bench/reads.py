@@ -7,11 +7,10 @@ answers a second, or of the processor's time for each. The provider answers at o
 import asyncio
 import json
 import os
-import shutil
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from statistics import median
 
 import httpx
 
+from bench import wrk
 from tests.processes import free_port, log_of, spawn, up
 
 SCRIPT = Path(__file__).with_suffix(".lua")
@@ -59,14 +59,8 @@ class Service:
 
     async def asked(self, paths: Path, connections: int, method: str = "GET") -> Figures:
         before = self.cpu()
-        wrk = await asyncio.create_subprocess_exec(
-            *("wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{SECONDS}s"),
-            *("--script", str(SCRIPT), self.url, "--", str(paths), KEY, method),
-            *([ORDER] if method == "POST" else []),
-            stdout=asyncio.subprocess.PIPE,
-        )
-        said, _ = await wrk.communicate()
-        told = json.loads(said.splitlines()[-1])
+        words = (str(paths), KEY, method, *([ORDER] if method == "POST" else []))
+        told = await wrk.asked(SCRIPT, self.url, connections, SECONDS, *words)
         if told["odd"] or not told["good"]:
             raise RuntimeError(f"{paths.name}: {told}")
         return Figures(told["good"] / told["seconds"], (self.cpu() - before) / told["good"] * 1e6)
@@ -153,7 +147,7 @@ async def open_bench(folder: Path) -> AsyncIterator[Bench]:
         yield bench
 
 
-def environment(folder: Path, upstream: str) -> Mapping[str, str]:
+def environment(folder: Path, upstream: str) -> dict[str, str]:
     return {
         "GATEHOUSE_PROVIDERS__GENERIC__BASE_URL": upstream,
         "GATEHOUSE_PROVIDERS__GENERIC__API_KEY": "bench-provider-key",
@@ -181,8 +175,7 @@ async def ended(process: asyncio.subprocess.Process) -> None:
 
 
 async def main(rounds: int) -> int:
-    if not shutil.which("wrk"):
-        print("wrk is not here: apt-get install wrk", file=sys.stderr)  # noqa: T201
+    if not wrk.is_here():
         return 1
     with tempfile.TemporaryDirectory() as folder:
         async with open_bench(Path(folder)) as bench:
